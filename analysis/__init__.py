@@ -1,0 +1,1 @@
+"""Lenses: activations in, Report out."""

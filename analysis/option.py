@@ -1,0 +1,64 @@
+"""An option of a lens, declared once: it gives the widget, the URL field, the CLI flag, the check and the help."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from capture.errors import UserError
+
+OptionValue = bool | int | float | str
+
+
+@dataclass(frozen=True)
+class Option:
+    """One named choice. `choices` makes it a selection; a bool default makes it a switch; else a number."""
+
+    name: str
+    label: str
+    help: str
+    default: OptionValue
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    choices: tuple[str, ...] = ()
+    unit: str = ""
+
+    def read(self, given: Any) -> OptionValue:
+        """The value that was given (as JSON or as text), checked; raises UserError with what is allowed."""
+        if self.choices:
+            if given not in self.choices:
+                raise self._refusal(given, f"one of {', '.join(self.choices)}")
+            return given
+        if isinstance(self.default, bool):
+            return self._read_switch(given)
+        return self._read_number(given)
+
+    def _read_switch(self, given: Any) -> bool:
+        known = {True: True, False: False, "true": True, "false": False, "yes": True, "no": False}
+        if not isinstance(given, bool | str) or given not in known:
+            raise self._refusal(given, "true or false")
+        return known[given]
+
+    def _read_number(self, given: Any) -> int | float:
+        kind = type(self.default)
+        allowed = f"a number from {self.minimum:g} to {self.maximum:g}" if self.minimum is not None else "a number"
+        if isinstance(given, bool) or not isinstance(given, int | float | str):
+            raise self._refusal(given, allowed)
+        try:
+            number = float(given)
+        except ValueError as error:
+            raise self._refusal(given, allowed) from error
+        inside = (self.minimum is None or number >= self.minimum) and (self.maximum is None or number <= self.maximum)
+        if not inside or number != number or (kind is int and number != int(number)):
+            raise self._refusal(given, f"a whole {allowed[2:]}" if kind is int else allowed)
+        return kind(number)
+
+    def _refusal(self, given: Any, allowed: str) -> UserError:
+        return UserError(f"{self.label} must be {allowed}; {given!r} was given.", f"The default is {self.default}.")
+
+
+def read_options(options: tuple[Option, ...], given: dict[str, Any]) -> dict[str, OptionValue]:
+    """All options with given values checked and the rest at their defaults; refuses unknown names."""
+    known = {option.name: option for option in options}
+    if unknown := sorted(set(given) - set(known)):
+        raise UserError(f"No option is called {unknown[0]!r}.", f"Choose one of: {', '.join(known) or 'none'}.")
+    return {name: option.read(given.get(name, option.default)) for name, option in known.items()}

@@ -1,0 +1,151 @@
+"""Intervention: the protocol that every change to an activation meets, and the two elementary operators."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from capture.errors import UserError
+from capture.hook_point import HookPoint
+
+Recipe = dict[str, Any]
+
+
+@runtime_checkable
+class Intervention(Protocol):
+    """A pure change made during a forward pass; strength 0 returns the input bit for bit."""
+
+    def hook_points(self) -> tuple[HookPoint, ...]:
+        """Where it acts."""
+        ...
+
+    def __call__(
+        self, activation: Float[Tensor, "batch pos d"], at: HookPoint, first_pos: int
+    ) -> Float[Tensor, "batch pos d"]:
+        """The changed activation; `first_pos` is the absolute position of row 0 (not 0 under a key/value cache)."""
+        ...
+
+    def recipe(self) -> Recipe:
+        """Plain JSON with a `kind`, from which the same intervention can be made again."""
+        ...
+
+
+@dataclass(frozen=True)
+class AddVector:
+    """x + strength * vector at one hook point, from position `from_pos` on."""
+
+    at: HookPoint
+    vector: tuple[float, ...]
+    strength: float = 1.0
+    from_pos: int = 0
+
+    kind = "add_vector"
+
+    def hook_points(self) -> tuple[HookPoint, ...]:
+        return (self.at,)
+
+    def __call__(
+        self, activation: Float[Tensor, "batch pos d"], at: HookPoint, first_pos: int
+    ) -> Float[Tensor, "batch pos d"]:
+        if self.strength == 0:
+            return activation
+        if len(self.vector) != activation.shape[-1]:
+            raise UserError(
+                f"The vector for {at} must have {activation.shape[-1]} entries; it has {len(self.vector)}.",
+                "Make it from activations of this model at this hook point.",
+            )
+        skipped = max(0, self.from_pos - first_pos)
+        change = self.strength * activation.new_tensor(self.vector)
+        return torch.cat([activation[:, :skipped], activation[:, skipped:] + change], dim=1)
+
+    def recipe(self) -> Recipe:
+        return {
+            "kind": self.kind,
+            "at": str(self.at),
+            "vector": list(self.vector),
+            "strength": self.strength,
+            "from_pos": self.from_pos,
+        }
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe) -> "AddVector":
+        """The intervention that a recipe describes."""
+        return cls(
+            HookPoint.parse(recipe["at"]), tuple(recipe["vector"]), float(recipe["strength"]), int(recipe["from_pos"])
+        )
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One residual-stream entry and the value to put there; `pos` None means every position."""
+
+    pos: int | None
+    dim: int
+    value: float
+
+
+@dataclass(frozen=True)
+class ReplaceEntries:
+    """Move chosen entries of one hook point from what they are (strength 0) to given values (strength 1).
+
+    After `set_zero` / `set_mean` of Sun et al. 2024 (arXiv 2402.17762): same entries, values chosen by the caller.
+    """
+
+    at: HookPoint
+    entries: tuple[Entry, ...]
+    strength: float = 1.0
+
+    kind = "replace_entries"
+
+    def hook_points(self) -> tuple[HookPoint, ...]:
+        return (self.at,)
+
+    def __call__(
+        self, activation: Float[Tensor, "batch pos d"], at: HookPoint, first_pos: int
+    ) -> Float[Tensor, "batch pos d"]:
+        if self.strength == 0 or not self.entries:
+            return activation
+        changed = activation.clone()
+        for rows, dim, value in self._groups(activation.shape[1], first_pos):
+            old = changed[:, rows, dim]
+            changed[:, rows, dim] = old + self.strength * (value - old)
+        return changed
+
+    def _groups(self, n_pos: int, first_pos: int):
+        """Entries that lie in these positions as (row or all rows, dim, value)."""
+        for entry in self.entries:
+            if entry.pos is None:
+                yield slice(None), entry.dim, entry.value
+            elif first_pos <= entry.pos < first_pos + n_pos:
+                yield slice(entry.pos - first_pos, entry.pos - first_pos + 1), entry.dim, entry.value
+
+    def recipe(self) -> Recipe:
+        return {
+            "kind": self.kind,
+            "at": str(self.at),
+            "entries": [[entry.pos, entry.dim, entry.value] for entry in self.entries],
+            "strength": self.strength,
+        }
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe) -> "ReplaceEntries":
+        """The intervention that a recipe describes."""
+        entries = tuple(Entry(None if p is None else int(p), int(d), float(v)) for p, d, v in recipe["entries"])
+        return cls(HookPoint.parse(recipe["at"]), entries, float(recipe["strength"]))
+
+
+OPERATORS = (AddVector, ReplaceEntries)
+
+
+def operator_from_recipe(recipe: Recipe) -> Intervention:
+    """The elementary intervention that a recipe describes; refuses an unknown kind or a broken recipe."""
+    kinds = {operator.kind: operator for operator in OPERATORS}
+    kind = recipe.get("kind") if isinstance(recipe, dict) else None
+    if kind not in kinds:
+        raise UserError(f"No intervention is of kind {kind!r}.", f"Choose one of: {', '.join(kinds)}.")
+    try:
+        return kinds[kind].from_recipe(recipe)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"The {kind} recipe cannot be read: {error!r}.", "Export it again where it was made.") from error

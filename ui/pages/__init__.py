@@ -1,0 +1,1 @@
+"""One file per page; the file name is the slug and the URL."""
