@@ -14,6 +14,7 @@ from analysis.option import Option, OptionValue
 from analysis.report import Finding
 from capture.errors import UserError
 from capture.hook_point import HookPoint
+from capture.intervention import Intervention
 from capture.session import ModelSession, ModelShape
 
 Options = Mapping[str, OptionValue]
@@ -34,6 +35,8 @@ class Subject:
     captures: Mapping[HookPoint, Any]
     bos: bool
     is_text_set: bool = False
+    interventions: tuple[Intervention, ...] = ()
+    """Changes that every forward pass of the lens is made under."""
 
 
 @dataclass(frozen=True)
