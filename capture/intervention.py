@@ -148,4 +148,5 @@ def operator_from_recipe(recipe: Recipe) -> Intervention:
     try:
         return kinds[kind].from_recipe(recipe)
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"The {kind} recipe cannot be read: {error!r}.", "Export it again where it was made.") from error
+        message = f"The {kind} recipe cannot be read: {error!r}."
+        raise UserError(message, "Export it again where it was made.") from error
