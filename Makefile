@@ -1,0 +1,59 @@
+# Each target installs what it needs into .venv; a second call starts at once.
+PYTHON ?= python3
+PORT ?= 8501
+ARGS ?=
+BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+
+export WANDB_MODE := disabled
+export TOKENIZERS_PARALLELISM := false
+# Tests and benchmarks never reach for the network; one thread a process keeps two workers out of each other's way.
+ALONE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 OMP_NUM_THREADS=1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench format clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+run: .venv/runtime.stamp ## start the app on http://127.0.0.1:8501 (PORT=... for another port)
+	$(BIN)/streamlit run app.py --server.address 127.0.0.1 --server.port $(PORT) --server.showEmailPrompt false
+
+test: .venv/dev.stamp ## run all tests (ARGS="tests/capture -k bos" for some)
+	$(ALONE) $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+check: .venv/dev.stamp ## format, lint, types, architecture
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy capture analysis
+	$(ALONE) $(BIN)/python -m pytest tests/test_architecture.py
+
+bench: .venv/dev.stamp ## run every benchmark in turn; rows are added to benchmarks/results.csv
+	@for file in benchmarks/bench_*.py; do \
+		[ -e "$$file" ] || continue; \
+		name=$$(basename $$file .py); echo "== $$name"; \
+		$(ALONE) $(BIN)/python -m benchmarks.$$name || exit 1; \
+	done
+
+format: .venv/dev.stamp ## format the code and mend what lint can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove .venv, caches and the store
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis test-results data/cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/runtime.stamp: requirements.txt | .venv/bin/python
+	@echo "Installing what the app needs into .venv (a few minutes, once)"
+	$(PIP) -r requirements.txt
+	@touch $@
+
+.venv/dev.stamp: requirements.txt requirements-dev.txt | .venv/bin/python
+	@echo "Installing what tests and checks need into .venv (a few minutes, once)"
+	$(PIP) -r requirements-dev.txt
+	@touch $@ .venv/runtime.stamp
