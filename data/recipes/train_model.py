@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from data.recipes.model_card import write_card
 from data.recipes.text_stream import batches, encode_documents, learn_tokenizer, read_documents, training_files
 from data.recipes.training_recipe import TrainingRecipe
 
@@ -235,4 +236,5 @@ def train(
     export_folder(training.model, tokenizer, out / "model")
     curve = {"recipe": asdict(recipe), "curve": training.curve}
     (out / "curve.json").write_text(json.dumps(curve, indent=1) + "\n")
+    write_card(out / "model", text_folder, recipe, training.curve)
     return out / "model"

@@ -1,5 +1,6 @@
 """The recipe that makes the bundled model: its windows, its resume, its export."""
 
+import hashlib
 import json
 from itertools import islice
 from pathlib import Path
@@ -125,3 +126,13 @@ def test_encoding_keeps_documents_apart(text_folder: Path) -> None:
     encoded = encode_documents(tokenizer, ["The cat", "The dog"])
     assert [tokenizer.decode(ids) for ids in encoded] == ["The cat", "The dog"]
     assert all(0 not in ids for ids in encoded)
+
+
+def test_the_card_states_command_checksum_and_losses(text_folder: Path, tmp_path: Path) -> None:
+    out = run(text_folder, tmp_path / "run", TINY)
+    card = (out / "README.md").read_text()
+    digest = hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()
+    last = json.loads((out.parent / "curve.json").read_text())["curve"][-1]
+    assert digest in card
+    assert f"{last['simple.heldout']:.2f}" in card
+    assert "python cli.py train-model --text TEXT_FOLDER --out OUT_FOLDER --d-model 16" in card
