@@ -1,0 +1,190 @@
+// Token strip: each token on its heat, one of them pinned.
+
+const strips = new WeakMap();
+const ARROW_WAIT_MS = 150;
+
+function makeStrip(root) {
+  const section = root.querySelector(".strip");
+  const list = section.querySelector(".tokens");
+  const details = section.querySelector("details");
+  const tooltip = makeTooltip(section);
+  let send = () => {};
+  const pin = makePin((a, b) => a === b, (position) => send("pin", { position }));
+  let data = null;
+  let values = new Float32Array(0);
+  let ranking = null;
+  let boxes = [];
+
+  const rankLine = (position) => {
+    ranking ??= ranksOf(values);
+    return ranking.ranks[position] ? `rank ${ranking.ranks[position]} of ${ranking.n}` : "";
+  };
+  const words = (position) => {
+    const place = `position ${position} of ${data.tokens.length}`;
+    if (data.values === null) return [place];
+    return [place, sayWithUnit(values[position], data.unit), rankLine(position)].filter(Boolean);
+  };
+  const positionOf = (event) => boxes.indexOf(event.target.closest?.(".tokens > span"));
+
+  function showTip(position) {
+    if (position < 0) return tooltip.hide();
+    tooltip.show(tokenSpan(data.tokens[position], "token"), words(position), boxes[position].getBoundingClientRect());
+  }
+
+  function build() {
+    const scale = makeScale(values, data);
+    boxes = data.tokens.map((token, position) => {
+      const box = tokenSpan(token, data.special[position] ? "special" : "");
+      const value = values[position];
+      if (data.values !== null && !Number.isNaN(value)) {
+        const colour = scale.colour(value);
+        box.style.background = `rgb(${colour.join(" ")})`;
+        box.style.color = inkOn(colour);
+      }
+      box.setAttribute("role", "option");
+      box.tabIndex = -1;
+      return box;
+    });
+    const pieces = boxes.flatMap((box, position) => (data.tokens[position].includes("\n") ? [box, create("br")] : [box]));
+    list.replaceChildren(...pieces);
+    const legend = section.querySelector(".legend");
+    if (data.values === null) legend.replaceChildren();
+    else drawLegend(legend, scale, data);
+  }
+
+  function name() {
+    boxes.forEach((box, position) =>
+      box.setAttribute("aria-label", [plainGlyphs(data.tokens[position]), ...words(position)].join(", ")),
+    );
+  }
+
+  function mark() {
+    const pinned = pin.get();
+    boxes.forEach((box, position) => {
+      box.setAttribute("aria-selected", String(position === pinned));
+      box.tabIndex = position === (pinned ?? 0) ? 0 : -1;
+    });
+    reveal(boxes[pinned]);
+  }
+
+  function reveal(box) {
+    if (!box) return;
+    const room = 8;
+    const top = box.offsetTop - list.offsetTop;
+    if (top - room < list.scrollTop) list.scrollTop = top - room;
+    else if (top + box.offsetHeight + room > list.scrollTop + list.clientHeight) {
+      list.scrollTop = top + box.offsetHeight + room - list.clientHeight;
+    }
+  }
+
+  function toggle(position) {
+    pin.set(pin.get() === position ? null : position);
+    mark();
+  }
+
+  function go(position) {
+    const next = Math.max(0, Math.min(boxes.length - 1, position));
+    if (pin.get() !== null) {
+      pin.set(next, ARROW_WAIT_MS);
+      mark();
+    }
+    boxes.forEach((box, place) => (box.tabIndex = place === next ? 0 : -1));
+    reveal(boxes[next]);
+    boxes[next].focus({ preventScroll: true });
+    showTip(next);
+  }
+
+  function lineStep(position, way) {
+    const here = boxes[position];
+    const middle = here.offsetLeft + here.offsetWidth / 2;
+    const isBeyond = (box) => (way < 0 ? box.offsetTop < here.offsetTop - 4 : box.offsetTop > here.offsetTop + 4);
+    const beyond = boxes.filter(isBeyond);
+    if (!beyond.length) return position;
+    const line = way < 0 ? beyond[beyond.length - 1].offsetTop : beyond[0].offsetTop;
+    const distance = (box) => Math.abs(box.offsetLeft + box.offsetWidth / 2 - middle);
+    const row = beyond.filter((box) => Math.abs(box.offsetTop - line) <= 4);
+    return boxes.indexOf(row.reduce((best, box) => (distance(box) < distance(best) ? box : best)));
+  }
+
+  function onKey(event) {
+    const at = positionOf(event);
+    if (at < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
+    const moves = {
+      ArrowRight: () => go(at + 1),
+      ArrowLeft: () => go(at - 1),
+      ArrowDown: () => go(lineStep(at, 1)),
+      ArrowUp: () => go(lineStep(at, -1)),
+      Home: () => go(0),
+      End: () => go(boxes.length - 1),
+      Enter: () => toggle(at),
+      " ": () => toggle(at),
+      Escape: () => pin.get() !== null && toggle(pin.get()),
+    };
+    if (!moves[event.key]) return;
+    event.preventDefault();
+    event.stopPropagation();
+    moves[event.key]();
+  }
+
+  function fillTable() {
+    if (!details.open) return;
+    const table = create("table");
+    table.append(create("caption", "", data.label), headerRow(["position", "token", "value", "rank"]));
+    const body = create("tbody");
+    data.tokens.forEach((token, position) => {
+      const row = create("tr");
+      const head = create("th", "", String(position));
+      head.scope = "row";
+      const value = data.values === null ? NO_VALUE : sayWithUnit(values[position], data.unit);
+      const rank = data.values === null ? "" : rankLine(position);
+      row.append(head, create("td", "", plainGlyphs(token)), create("td", "", value), create("td", "", rank));
+      body.append(row);
+    });
+    table.append(body);
+    section.querySelector(".table").replaceChildren(table);
+  }
+
+  list.addEventListener("click", (event) => {
+    const position = positionOf(event);
+    if (position >= 0) toggle(position);
+  });
+  list.addEventListener("keydown", onKey);
+  list.addEventListener("pointerover", (event) => showTip(positionOf(event)));
+  list.addEventListener("pointerleave", tooltip.hide);
+  list.addEventListener("focusin", (event) => event.target.matches(":focus-visible") && showTip(positionOf(event)));
+  list.addEventListener("focusout", tooltip.hide);
+  details.addEventListener("toggle", fillTable);
+
+  function update(news, setTriggerValue) {
+    send = setTriggerValue;
+    const isNew = data === null || JSON.stringify({ ...data, pinned: 0 }) !== JSON.stringify({ ...news, pinned: 0 });
+    data = news;
+    if (isNew) {
+      values = data.values === null ? new Float32Array(0) : decodeFloats(data.values);
+      ranking = null;
+      section.querySelector(".label").textContent = data.label;
+      list.setAttribute("aria-label", data.label);
+      list.style.maxHeight = `${data.max_height}px`;
+      tooltip.hide();
+      build();
+      name();
+      fillTable();
+    }
+    pin.hear(data.pinned);
+    mark();
+  }
+
+  function dispose() {
+    pin.dispose();
+    tooltip.dispose();
+    strips.delete(root);
+  }
+  return { update, dispose };
+}
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  if (!strips.has(parentElement)) strips.set(parentElement, makeStrip(parentElement));
+  const strip = strips.get(parentElement);
+  strip.update(data, setTriggerValue);
+  return strip.dispose;
+}
