@@ -1,0 +1,76 @@
+"""Above and below every page: title and question, Share and Export, how to read it and where its numbers come from."""
+
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from analysis.report import Report
+from ui import state
+from ui.answers import exported
+from ui.words import plain, said
+
+if TYPE_CHECKING:
+    from analysis.lens import Lens
+
+
+def draw_header(title: str) -> tuple[Any, Any]:
+    """Draw the title; returns the places of the question and of the tools."""
+    words, tools = st.columns([4, 1], vertical_alignment="top")
+    with words:
+        st.title(title, anchor=False)
+        question = st.empty()
+    return question, tools.container(horizontal=True, horizontal_alignment="right")
+
+
+def draw_tools(place: Any, answers: Any) -> None:
+    """Share and Export."""
+    with place:
+        _share()
+        with st.popover("Export", icon=":material/download:"):
+            st.caption("Every number of this view, as JSON that `analysis.report.read_report` reads.")
+            st.download_button(
+                "Report (JSON)",
+                data=lambda: exported(answers),
+                file_name=f"steerscope-{answers[0].report.spec.lens}.json",
+                mime="application/json",
+                on_click="ignore",
+            )
+
+
+@st.fragment
+def _share() -> None:
+    # Opening reruns this fragment, so that the link has the pins of the latest click.
+    popover = st.popover("Share", icon=":material/link:", on_change="rerun", key="steerscope.share")
+    if popover.open:
+        with popover:
+            st.caption("This link restores model, text, options and pins; it needs nothing that is stored here.")
+            st.code(state.link(), language=None, wrap_lines=True)
+
+
+def draw_how_to_read(lens: "Lens | None", report: Report, source: str) -> None:
+    """The foot of a page: how to read it, the paper, the provenance of its numbers."""
+    st.divider()
+    if lens is not None:
+        st.markdown(f"**How to read this.** {plain(lens.how_to_read)}")
+        st.caption(plain(lens.paper))
+    st.caption(plain(provenance(report, source)))
+
+
+def provenance(report: Report, source: str) -> str:
+    """Where the numbers of a Report come from, on one line."""
+    facts = report.facts
+    points = list(facts["hook_points"])
+    where = (
+        points[0] if len(points) == 1 else f"{len(points)} hook points, {points[0]} to {points[-1]}" if points else ""
+    )
+    return " · ".join(
+        [
+            f"{facts['model']} (revision {str(facts['revision'])[:12]}, fingerprint {facts['fingerprint'][:8]})",
+            facts["dtype"],
+            where,
+            f"BOS {'first' if facts['bos'] else 'left out'}",
+            f"weights {facts['processing']}",
+            f"{said(facts['n_tokens'])} tokens",
+            "read from the store" if source == "store" else "fresh run",
+        ]
+    )
