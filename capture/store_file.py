@@ -1,0 +1,99 @@
+"""Opening the store's one DuckDB file: where it is, who holds it, what if it is damaged."""
+
+import os
+import re
+import time
+from pathlib import Path
+
+import duckdb
+
+from capture.errors import UserError
+from capture.store_migrations import migrate
+
+# No statement may reach another file, the network or an extension, whatever text ends up in it.
+HARDENED: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "enable_external_access": "false",
+    "memory_limit": "1GB",
+    "threads": "1",
+    "lock_configuration": "true",
+}
+_ELSEWHERE = "set STEERSCOPE_HOME to another folder"
+
+
+def default_path() -> Path:
+    """`$STEERSCOPE_HOME/steerscope.duckdb`, or data/cache/steerscope.duckdb beside the program."""
+    home = os.environ.get("STEERSCOPE_HOME")
+    folder = Path(home).expanduser() if home else Path(__file__).parent.parent / "data" / "cache"
+    return folder / "steerscope.duckdb"
+
+
+def open_file(path: Path) -> tuple[duckdb.DuckDBPyConnection, str]:
+    """A connection to a migrated store, and a sentence on what had to be done ("" mostly).
+
+    A damaged file is moved aside and a new one begun. Raises UserError where another process holds the file, where
+    a newer program made it, or where the folder cannot be written.
+    """
+    _make_folder(path.parent)
+    try:
+        return _connect(path), ""
+    except duckdb.Error as error:
+        if refusal := _refusal(path, error):
+            raise refusal from error
+        moved = _move_aside(path)
+    notice = f"The store {path.name} was damaged; it was moved to {moved.name} and a new one was begun."
+    return _connect(path), notice
+
+
+def _connect(path: Path) -> duckdb.DuckDBPyConnection:
+    connection = duckdb.connect(str(path), config=HARDENED)
+    try:
+        migrate(connection)
+        connection.execute("SELECT count(*), sum(n_bytes), max(used_at), max(header) FROM objects").fetchone()
+        connection.execute("SELECT count(*), sum(object_id), sum(n) FROM pieces").fetchone()
+    except (duckdb.Error, UserError):
+        connection.close()
+        raise
+    return connection
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"The store's folder {folder} cannot be made: {error.strerror}.", f"Please {_ELSEWHERE}."
+        ) from error
+
+
+def _refusal(path: Path, error: duckdb.Error) -> UserError | None:
+    """What a person can put right about a file that does not open; None where the file itself is damaged."""
+    reason = str(error)
+    if isinstance(error, duckdb.ProgrammingError):
+        return UserError(f"The DuckDB file {path} is not a store of Steerscope.", f"Move it away, or {_ELSEWHERE}.")
+    if "set lock" in reason:
+        holder = re.search(r"PID (\d+)", reason)
+        who = f" (process {holder[1]})" if holder else ""
+        return UserError(
+            f"Another Steerscope{who} holds the store {path}.",
+            f"Close it, or {_ELSEWHERE} for this one.",
+        )
+    if "version number" in reason or "newer version" in reason:
+        return UserError(f"The store {path} was written by a newer DuckDB.", f"Update Steerscope, or {_ELSEWHERE}.")
+    if not path.is_file() or not os.access(path, os.R_OK | os.W_OK) or not os.access(path.parent, os.W_OK):
+        return UserError(f"The store {path} cannot be written: {reason.splitlines()[0]}", f"Please {_ELSEWHERE}.")
+    return None
+
+
+def _move_aside(path: Path) -> Path:
+    """Rename a damaged file and its write-ahead log; returns the new name."""
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    n = 0
+    while (moved := path.with_name(f"{path.name}.damaged-{stamp}{f'-{n}' if n else ''}")).exists():
+        n += 1
+    path.rename(moved)
+    log = path.with_name(f"{path.name}.wal")
+    if log.exists():
+        log.rename(moved.with_name(f"{moved.name}.wal"))
+    return moved

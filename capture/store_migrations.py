@@ -1,0 +1,50 @@
+"""The store's tables, as numbered steps; a file of any older version is brought up to date when it is opened."""
+
+import duckdb
+
+from capture.errors import UserError
+
+# An object is cut into pieces of 2 KB because a point read of small uncompressed rows is ten times quicker than
+# one of large blobs (benchmarks/bench_store.py, metric layout_read); from 4 KB on DuckDB moves a value to an
+# overflow block.
+PIECE_BYTES = 2048
+
+MIGRATIONS: dict[int, tuple[str, ...]] = {
+    1: (
+        "CREATE SEQUENCE object_ids",
+        "CREATE TABLE objects (id BIGINT, kind VARCHAR, key VARCHAR, header VARCHAR, n_bytes BIGINT, used_at DOUBLE)",
+        "CREATE TABLE pieces (object_id BIGINT, n INTEGER, data BLOB USING COMPRESSION uncompressed)",
+    ),
+    2: (
+        "ALTER TABLE objects ADD COLUMN is_shared BOOLEAN DEFAULT false",
+        "CREATE TABLE timings (action VARCHAR, shape VARCHAR, seconds DOUBLE, timed_at DOUBLE)",
+    ),
+}
+LATEST = max(MIGRATIONS)
+
+
+def version(cursor: duckdb.DuckDBPyConnection) -> int:
+    """The version of the tables in a file; 0 for a new file."""
+    cursor.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER)")
+    row = cursor.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
+    return int(row[0]) if row else 0
+
+
+def migrate(cursor: duckdb.DuckDBPyConnection, to: int = LATEST) -> int:
+    """Apply every step after the file's version, each in its own transaction; returns the version it had.
+
+    Raises UserError for a file that a newer program made.
+    """
+    found = version(cursor)
+    if found > LATEST:
+        raise UserError(
+            f"The store is of version {found}, and this program reads up to version {LATEST}.",
+            "Update Steerscope, or set STEERSCOPE_HOME to another folder.",
+        )
+    for step in range(found + 1, to + 1):
+        cursor.execute("BEGIN")
+        for statement in MIGRATIONS[step]:
+            cursor.execute(statement)
+        cursor.execute("INSERT INTO schema_version VALUES (?)", [step])
+        cursor.execute("COMMIT")
+    return found
