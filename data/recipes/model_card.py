@@ -4,8 +4,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from data.recipes.sampling import TEMPERATURE, TOP_P, sampled_texts
 from data.recipes.text_stream import read_documents, training_files
 from data.recipes.training_recipe import TrainingRecipe
 
@@ -22,25 +21,6 @@ def command_of(recipe: TrainingRecipe) -> str:
     return " ".join(["python cli.py train-model --text TEXT_FOLDER --out OUT_FOLDER", *flags])
 
 
-@torch.no_grad()
-def samples(model_folder: Path) -> list[str]:
-    """One sampled continuation of each start: temperature 0.8, top-p 0.95, seed 0."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(model_folder)
-    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
-    texts = []
-    for start in SAMPLE_STARTS:
-        torch.manual_seed(0)
-        ids = torch.tensor([[0, *tokenizer(start, add_special_tokens=False)["input_ids"]]])
-        made = model.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens=SAMPLE_TOKENS, do_sample=True, temperature=0.8,
-            top_p=0.95, top_k=0, pad_token_id=0,
-        )  # fmt: skip
-        texts.append(tokenizer.decode(made[0, 1:], skip_special_tokens=True))
-    return texts
-
-
 def write_card(model_folder: Path, text_folder: Path, recipe: TrainingRecipe, curve: list[dict[str, Any]]) -> Path:
     """Write `README.md` into the model folder and return its path."""
     path = model_folder / "README.md"
@@ -50,7 +30,8 @@ def write_card(model_folder: Path, text_folder: Path, recipe: TrainingRecipe, cu
 
 def _card(model_folder: Path, text_folder: Path, recipe: TrainingRecipe, curve: list[dict[str, Any]]) -> str:
     weights = model_folder / "model.safetensors"
-    quoted = "\n\n".join("> " + text.replace("\n", "  \n> ") for text in samples(model_folder))
+    written = sampled_texts(model_folder, SAMPLE_STARTS, SAMPLE_TOKENS, seed=0)
+    quoted = "\n\n".join("> " + text.replace("\n", "  \n> ") for text in written)
     return f"""# {model_folder.name}
 
 A Llama-type language model of story English: {recipe.n_layers} blocks, d_model {recipe.d_model},
@@ -79,7 +60,7 @@ Text, and how often one epoch repeats it:
 
 {_curve_table(curve)}
 
-## What it writes (temperature 0.8, top-p 0.95, seed 0, float32)
+## What it writes (temperature {TEMPERATURE}, top-p {TOP_P}, seed 0, float32)
 
 {quoted}
 
