@@ -18,7 +18,7 @@ def boundary(doing: str) -> Iterator[None]:
     """Shows an error raised inside as a sentence and goes on after the block; `doing` says what was tried."""
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - this is the one place that may
         tell(error, doing)
 
 

@@ -7,7 +7,8 @@ import streamlit as st
 from analysis.report import Report
 from ui import state
 from ui.answers import exported
-from ui.words import plain, said
+from ui.charts import say_number
+from ui.words import plain
 
 if TYPE_CHECKING:
     from analysis.lens import Lens
@@ -19,32 +20,33 @@ def draw_header(title: str) -> tuple[Any, Any]:
     with words:
         st.title(title, anchor=False)
         question = st.empty()
-    return question, tools.container(horizontal=True, horizontal_alignment="right")
+    return question, tools.container()
 
 
 def draw_tools(place: Any, answers: Any) -> None:
     """Share and Export."""
     with place:
-        _share()
-        with st.popover("Export", icon=":material/download:"):
-            st.caption("Every number of this view, as JSON that `analysis.report.read_report` reads.")
-            st.download_button(
-                "Report (JSON)",
-                data=lambda: exported(answers),
-                file_name=f"steerscope-{answers[0].report.spec.lens}.json",
-                mime="application/json",
-                on_click="ignore",
-            )
+        _tools(answers)
 
 
 @st.fragment
-def _share() -> None:
-    # Opening reruns this fragment, so that the link has the pins of the latest click.
-    popover = st.popover("Share", icon=":material/link:", on_change="rerun", key="steerscope.share")
-    if popover.open:
-        with popover:
-            st.caption("This link restores model, text, options and pins; it needs nothing that is stored here.")
-            st.code(state.link(), language=None, wrap_lines=True)
+def _tools(answers: Any) -> None:
+    # Opening Share reruns this fragment, so that the link has the pins of the latest click.
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        share = st.popover("Share", icon=":material/link:", on_change="rerun", key="steerscope.share")
+        export = st.popover("Export", icon=":material/download:", key="steerscope.export")
+    if share.open:
+        share.caption("This link restores model, text, options and pins; it needs nothing that is stored here.")
+        share.code(state.link(), language=None, wrap_lines=True)
+    with export:
+        st.caption("Every number of this view, as JSON that `analysis.report.read_report` reads.")
+        st.download_button(
+            "Report (JSON)",
+            data=lambda: exported(answers),
+            file_name=f"steerscope-{answers[0].report.spec.lens}.json",
+            mime="application/json",
+            on_click="ignore",
+        )
 
 
 def draw_how_to_read(lens: "Lens | None", report: Report, source: str) -> None:
@@ -70,7 +72,7 @@ def provenance(report: Report, source: str) -> str:
             where,
             f"BOS {'first' if facts['bos'] else 'left out'}",
             f"weights {facts['processing']}",
-            f"{said(facts['n_tokens'])} tokens",
+            f"{say_number(facts['n_tokens'])} tokens",
             "read from the store" if source == "store" else "fresh run",
         ]
     )

@@ -9,7 +9,8 @@ from analysis.report import Report
 from analysis.spec import DTYPES, Spec
 from analysis.text_set import text_sets
 from ui import resources, state
-from ui.words import plain, said, shortened
+from ui.charts import say_number
+from ui.words import plain, shortened
 
 OTHER = "Other model…"
 BADGES = {"ok": ("green", "ok"), "differs": ("orange", "differs"), "wrong": ("red", "wrong")}
@@ -108,7 +109,7 @@ def draw_facts(place: Any, report: Report, source: str) -> None:
     with place:
         _badge(facts.get("faithfulness"))
         sizes = {card.name: card.n_params for card in resources.catalogue()} if resources.is_warm() else {}
-        size = [said(sizes[facts["model"]])] if sizes.get(facts["model"]) else []
+        size = [say_number(sizes[facts["model"]])] if sizes.get(facts["model"]) else []
         words = [*size, facts["dtype"], facts["fingerprint"][:8], f"weights {facts['processing']}"]
         st.caption(plain(" · ".join(words)))
         memory = resources.memory()

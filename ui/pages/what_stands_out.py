@@ -9,7 +9,8 @@ import streamlit as st
 from analysis.report import Finding, Report
 from analysis.spec import Spec
 from ui import state
-from ui.words import plain, said
+from ui.charts import say_number
+from ui.words import plain
 
 if TYPE_CHECKING:
     from ui.shell import Context
@@ -45,24 +46,23 @@ def _card(finding: Finding, context: "Context") -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if finding.series:
             st.html(spark(finding.series), width="content")
-        st.markdown(f"{plain(said(finding.magnitude))} {plain(finding.unit)}")
+        st.markdown(f"{plain(say_number(finding.magnitude))} {plain(finding.unit)}")
         page = context.pages.get(finding.lens)
         if page is not None:
             spec = context.spec.with_(lens=finding.lens, options={}, pins=dict(finding.place))
             st.page_link(page, label=f"Show in {page.title}", query_params=state.code_of(spec))
 
 
-def spark(series: Sequence[float], width: int = 120, height: int = 32) -> str:
-    """A row of bars, the tallest in full colour, as inline SVG."""
+def spark(series: Sequence[float], step_px: int = 6, height_px: int = 32) -> str:
+    """A row of bars, the tallest in full colour, that a screen reader names by its length and largest value."""
     top = max(map(abs, series)) or 1.0
-    step = width / len(series)
     bars = "".join(
-        f'<rect x="{i * step:.1f}" y="{height - max(1.0, abs(value) / top * height):.1f}" width="{step * 0.8:.1f}" '
-        f'height="{max(1.0, abs(value) / top * height):.1f}" opacity="{1 if abs(value) == top else 0.4}"/>'
-        for i, value in enumerate(series)
+        f'<i style="width:{step_px - 2}px;height:{max(1.0, abs(value) / top * height_px):.0f}px;'
+        f'background:currentColor;opacity:{1 if abs(value) == top else 0.35}"></i>'
+        for value in series
     )
-    label = html.escape(f"{len(series)} values, largest {said(top)}")
+    label = html.escape(f"{len(series)} values, largest {say_number(top)}")
     return (
-        f'<svg role="img" aria-label="{label}" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        f'fill="currentColor">{bars}</svg>'
+        f'<div role="img" aria-label="{label}" '
+        f'style="display:flex;align-items:flex-end;gap:2px;height:{height_px}px">{bars}</div>'
     )
