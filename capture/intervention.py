@@ -1,5 +1,6 @@
 """Intervention: the protocol that every change to an activation meets, and the two elementary operators."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -107,13 +108,17 @@ class ReplaceEntries:
     ) -> Float[Tensor, "batch pos d"]:
         if self.strength == 0 or not self.entries:
             return activation
+        if (worst := max(entry.dim for entry in self.entries)) >= activation.shape[-1]:
+            raise UserError(
+                f"{at} has dimensions 0 to {activation.shape[-1] - 1}; {worst} was given.", "Choose one of them."
+            )
         changed = activation.clone()
         for rows, dim, value in self._groups(activation.shape[1], first_pos):
             old = changed[:, rows, dim]
             changed[:, rows, dim] = old + self.strength * (value - old)
         return changed
 
-    def _groups(self, n_pos: int, first_pos: int):
+    def _groups(self, n_pos: int, first_pos: int) -> Iterator[tuple[slice, int, float]]:
         """Entries that lie in these positions as (row or all rows, dim, value)."""
         for entry in self.entries:
             if entry.pos is None:

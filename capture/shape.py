@@ -1,0 +1,46 @@
+"""ModelShape: the sizes of a model."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """The sizes of a model; `context` counts tokens, `n_experts` is None for a dense model."""
+
+    family: str
+    n_layers: int
+    d_model: int
+    d_mlp: int
+    n_heads: int
+    n_kv_heads: int
+    d_head: int
+    d_vocab: int
+    context: int
+    n_experts: int | None
+    has_gate: bool
+    activation: str
+    n_params: int
+
+
+def read_shape(config: Any, cfg: Any, n_params: int, d_mlp: int | None) -> ModelShape:
+    """The shape in a transformers config and TransformerLens's reading of it.
+
+    `d_mlp` is the width seen in a run, where there are neurons; for experts it is the width of one expert.
+    """
+    n_experts = getattr(cfg, "num_experts", None)
+    return ModelShape(
+        family=config.model_type,
+        n_layers=cfg.n_layers,
+        d_model=cfg.d_model,
+        d_mlp=d_mlp or getattr(config, "moe_intermediate_size", None) or cfg.d_mlp,
+        n_heads=cfg.n_heads,
+        n_kv_heads=cfg.n_key_value_heads or cfg.n_heads,
+        d_head=cfg.d_head,
+        d_vocab=cfg.d_vocab,
+        context=cfg.n_ctx,
+        n_experts=n_experts or None,
+        has_gate=bool(cfg.gated_mlp),
+        activation=cfg.act_fn,
+        n_params=n_params,
+    )

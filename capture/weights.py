@@ -1,0 +1,37 @@
+"""Reading a model's weights, one spelling for all families."""
+
+from typing import Any
+
+from torch import Tensor
+
+from capture.errors import UserError
+from capture.wiring import Wiring
+
+KINDS = ("W_in", "W_gate", "W_out", "ln1", "ln2", "W_E", "W_U")
+_GLOBAL = ("W_E", "W_U")
+
+
+def read_weight(wiring: Wiring, kind: str, layer: int) -> Tensor:
+    """A detached view of one weight, input axis first; raises UserError where the model has none of that kind."""
+    if kind not in KINDS:
+        raise UserError(f"No weight is called {kind!r}.", f"Choose one of: {', '.join(KINDS)}.")
+    n_layers = wiring.bridge.cfg.n_layers
+    if not 0 <= layer < n_layers:
+        raise UserError(f"Layer {layer} does not exist: the model has layers 0 to {n_layers - 1}.", "Pick one of them.")
+    weight = getattr(wiring.bridge, kind) if kind in _GLOBAL else _block_weight(wiring, kind, layer)
+    if weight is None:
+        raise UserError(f"Block {layer} of this model has no {kind}.", "Choose a model or a block that has it.")
+    return weight.detach()
+
+
+def _block_weight(wiring: Wiring, kind: str, layer: int) -> Tensor | None:
+    block = wiring.bridge.blocks[layer]
+    if kind in ("ln1", "ln2"):
+        return _gain(getattr(block, kind, None), wiring.bridge.cfg)
+    return None if layer in wiring.mixtures else getattr(block.mlp, kind, None)
+
+
+def _gain(norm: Any, cfg: Any) -> Tensor | None:
+    """What the normalized activation is multiplied by; Gemma stores it as an offset from 1."""
+    weight = getattr(norm, "weight", None)
+    return weight + 1.0 if weight is not None and getattr(cfg, "rmsnorm_uses_offset", False) else weight
