@@ -1,0 +1,291 @@
+"""StatStream: what is remembered of an activation that passes by once, in space that does not grow with the tokens.
+
+Two streams of one hook point merge into the stream of both, and splitting texts into batches changes nothing: counts,
+maxima and entries are equal, moments agree to about 1e-12 of their size (float64, summed in another order).
+"""
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int, Shaped
+from torch import Tensor
+
+from analysis.log_histogram import LogBins, quantile
+from analysis.moments import Moments, merge_moments, moments_of
+from analysis.top_entries import TopEntries, merge_entries, rows_in_reach, top_entries
+from capture.errors import UserError
+from capture.hook_point import HookPoint
+
+LARGE = 6.0
+"""The magnitude whose exceedances are counted by channel (Dettmers et al. 2022, LLM.int8())."""
+VALUE_BINS = LogBins(-24, 24, 6)
+CHANNEL_BINS = LogBins(-12, 16, 3)
+TOKEN_QUANTITIES = ("max_abs", "median_abs", "max_over_median", "smoothness")
+
+
+@dataclass(frozen=True)
+class Keep:
+    """What a StatStream keeps beside moments, maxima and counts by channel."""
+
+    top_k: int = 256
+    quantiles: bool = True
+    """Histograms of all values, of each channel's magnitude, and of each token's maximum, median, ratio, smoothness."""
+    gram: bool = False
+    """The sum of outer products of the rows, d x d."""
+    reservoir: int = 0
+    """How many rows to keep, drawn evenly: those whose place hashes lowest."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one or many batches of rows left behind; see `StatStream`."""
+
+    moments: Moments
+    abs_max: Float32[np.ndarray, "d"]
+    abs_max_text: Int[np.ndarray, "d"]
+    abs_max_pos: Int[np.ndarray, "d"]
+    n_positive: Int[np.ndarray, "d"]
+    n_large: Int[np.ndarray, "d"]
+    first_square: float
+    values: TopEntries | None = None
+    ratios: TopEntries | None = None
+    value_counts: Int[np.ndarray, "bins"] | None = None
+    channel_counts: Int[np.ndarray, "d channel_bins"] | None = None
+    token_counts: Int[np.ndarray, "quantities token_bins"] | None = None
+    gram: Float[np.ndarray, "d d"] | None = None
+    reservoir: Float32[np.ndarray, "rows d"] | None = None
+    reservoir_hash: Shaped[np.ndarray, "rows"] | None = None
+
+
+@dataclass
+class StatStream:
+    """One-pass statistics of the rows seen at one hook point; `seen` is None before the first row.
+
+    `update` takes float rows [n d] with the text and the position each came from.
+    """
+
+    at: HookPoint
+    keep: Keep = field(default_factory=Keep)
+    seen: Seen | None = None
+
+    def update(
+        self,
+        values: Tensor | Shaped[np.ndarray, "n ..."],
+        text_index: Tensor | Int[np.ndarray, "n"],
+        pos: Tensor | Int[np.ndarray, "n"],
+    ) -> None:
+        """Take in a batch of rows; raises UserError where an entry is not a finite number."""
+        rows, text, place = _rows(values), _integers(text_index), _integers(pos)
+        if len(rows) == 0:
+            return
+        order = np.lexsort((place, text))
+        if not np.array_equal(order, np.arange(len(order))):
+            rows, text, place = rows[order], text[order], place[order]
+        new = _look(rows, text, place, self.keep, self.seen)
+        if not np.isfinite(new.abs_max).all():
+            raise UserError(
+                f"Every activation must be a finite number; {self.at} has infinite ones or NaN.",
+                "Choose float32, or a model whose weights are sound.",
+            )
+        self.seen = new if self.seen is None else _merge(self.seen, new, self.keep)
+
+    def merge(self, other: "StatStream") -> "StatStream":
+        """The stream of the rows of both; raises ValueError where they are of different hook points."""
+        if self.at != other.at or self.keep != other.keep:
+            raise ValueError(f"Only streams of one hook point merge; these are of {self.at} and {other.at}.")
+        if self.seen is None or other.seen is None:
+            return StatStream(self.at, self.keep, self.seen or other.seen)
+        return StatStream(self.at, self.keep, _merge(self.seen, other.seen, self.keep))
+
+    @property
+    def n(self) -> int:
+        """How many rows were seen."""
+        return self.seen.moments.n if self.seen else 0
+
+    @property
+    def n_bytes(self) -> int:
+        """The size of everything that is kept."""
+        return _size(self.seen)
+
+    def value_quantile(self, share: float) -> float:
+        """The value (signed) below which that share of all entries lies, to 1.6 %."""
+        return float(quantile(self._seen().value_counts, VALUE_BINS.signed_edges(), share))
+
+    def median_magnitude(self) -> float:
+        """The median of the magnitudes of all entries, to 1.6 %."""
+        counts = self._seen().value_counts
+        half = VALUE_BINS.n_bins
+        return float(quantile(counts[half:] + counts[half - 1 :: -1], VALUE_BINS.edges(), 0.5))
+
+    def channel_medians(self) -> Float[np.ndarray, "d"]:
+        """The median over rows of each channel's magnitude, to 12.5 %."""
+        return quantile(self._seen().channel_counts, CHANNEL_BINS.edges(), 0.5)
+
+    def token_quantile(self, quantity: str, share: float) -> float:
+        """The value of a token's quantity (one of TOKEN_QUANTITIES) below which that share of tokens lies, to 1.6 %."""
+        counts = self._seen().token_counts
+        return float(quantile(counts[TOKEN_QUANTITIES.index(quantity)], VALUE_BINS.edges(), share))
+
+    def _seen(self) -> Any:
+        if self.seen is None:
+            raise ValueError(f"Nothing was seen at {self.at}.")
+        return self.seen
+
+
+def row_medians(magnitudes: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray, "n"]:
+    """The median of each row, as NumPy defines it; one partition, where np.median takes two."""
+    d = magnitudes.shape[1]
+    middle = d // 2
+    parted = np.partition(magnitudes, middle, axis=1)
+    if d % 2:
+        return parted[:, middle]
+    return (parted[:, middle] + parted[:, :middle].max(axis=1)) / 2
+
+
+def ratio(above: Shaped[np.ndarray, "*n"], below: Shaped[np.ndarray, "*n"]) -> Shaped[np.ndarray, "*n"]:
+    """above / below, 0 where both are 0, and the largest float32 where only `below` is."""
+    quotient = np.divide(above, below, out=np.zeros(np.shape(above), np.float32), where=below > 0)
+    return np.where((below > 0) | (above == 0), quotient, np.finfo(np.float32).max).astype(np.float32)
+
+
+def _rows(values: Tensor | np.ndarray) -> Float32[np.ndarray, "n d"]:
+    array = values.detach().float().cpu().numpy() if isinstance(values, Tensor) else values
+    return np.ascontiguousarray(array.reshape(len(array), -1), dtype=np.float32)
+
+
+def _integers(places: Tensor | np.ndarray) -> Int[np.ndarray, "n"]:
+    array = places.cpu().numpy() if isinstance(places, Tensor) else places
+    return array.astype(np.int64)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    rows: Float32[np.ndarray, "n d"]
+    magnitude: Float32[np.ndarray, "n d"]
+    text: Int[np.ndarray, "n"]
+    pos: Int[np.ndarray, "n"]
+    median: Float32[np.ndarray, "n"]
+    peaks: Float32[np.ndarray, "n"]
+
+    def __getitem__(self, some: Int[np.ndarray, "k"]) -> "_Batch":
+        return _Batch(*(getattr(self, one.name)[some] for one in fields(self)))
+
+    def ratios(self) -> Float32[np.ndarray, "n d"]:
+        return ratio(self.magnitude, np.broadcast_to(self.median[:, None], self.magnitude.shape))
+
+
+def _look(
+    rows: Float32[np.ndarray, "n d"],
+    text: Int[np.ndarray, "n"],
+    pos: Int[np.ndarray, "n"],
+    keep: Keep,
+    before: Any,
+) -> Seen:
+    """What one batch leaves behind; `before` only says which entries cannot reach the top any more."""
+    magnitude = np.abs(rows)
+    peak = (magnitude.view(np.int32) >> 10).argmax(axis=0)
+    first = rows[pos == 0].astype(np.float64)
+    seen: dict[str, Any] = {
+        "moments": moments_of(rows),
+        "abs_max": magnitude.max(axis=0),
+        "abs_max_text": text[peak],
+        "abs_max_pos": pos[peak],
+        "n_positive": (rows > 0).sum(axis=0),
+        "n_large": (magnitude >= LARGE).sum(axis=0),
+        "first_square": float((first * first).sum()),
+    }
+    if keep.top_k or keep.quantiles:
+        batch = _Batch(rows, magnitude, text, pos, row_medians(magnitude), magnitude.max(axis=1))
+    if keep.top_k:
+        floors = (before.values.floor, before.ratios.floor) if before else (-np.inf, -np.inf)
+        ahead, floor = rows_in_reach(batch.peaks, keep.top_k, floors[0])
+        seen["values"] = _top(batch[ahead], batch.magnitude[ahead], keep.top_k, floor)
+        ahead, floor = rows_in_reach(ratio(batch.peaks, batch.median), keep.top_k, floors[1])
+        seen["ratios"] = _top(batch[ahead], batch[ahead].ratios(), keep.top_k, floor)
+    if keep.quantiles:
+        seen["value_counts"] = VALUE_BINS.count_signed(rows)
+        seen["channel_counts"] = CHANNEL_BINS.count_by_column(magnitude).astype(np.int32)
+        seen["token_counts"] = _count_tokens(batch)
+    if keep.gram:
+        wide = rows.astype(np.float64)
+        seen["gram"] = wide.T @ wide
+    if keep.reservoir:
+        seen["reservoir"], seen["reservoir_hash"] = _lowest(rows, place_hash(text, pos), keep.reservoir)
+    return Seen(**seen)
+
+
+def _top(batch: _Batch, keys: Float32[np.ndarray, "n d"], limit: int, floor: float) -> TopEntries:
+    return top_entries(keys, batch.rows, batch.median, batch.text, batch.pos, limit, floor)
+
+
+def token_smoothness(rows: Float32[np.ndarray, "*n d"], peaks: Float32[np.ndarray, "*n"]) -> Float32[np.ndarray, "*n"]:
+    """mu = max |x| / RMS of each token's vector, in [1, sqrt(d)]; 0 for a vector of zeros."""
+    wide = rows.astype(np.float64)
+    rms = np.sqrt(np.einsum("...d,...d->...", wide, wide) / rows.shape[-1])
+    return np.divide(peaks, rms, out=np.zeros_like(rms), where=rms > 0).astype(np.float32)
+
+
+def _count_tokens(batch: _Batch) -> Int[np.ndarray, "quantities token_bins"]:
+    smoothness = token_smoothness(batch.rows, batch.peaks)
+    quantities = (batch.peaks, batch.median, ratio(batch.peaks, batch.median), smoothness)
+    return np.stack([VALUE_BINS.count(quantity) for quantity in quantities])
+
+
+def place_hash(text: Int[np.ndarray, "n"], pos: Int[np.ndarray, "n"]) -> Shaped[np.ndarray, "n"]:
+    """An even 64-bit hash of where a row stands (SplitMix64), so that a draw of rows does not hang on their order."""
+    mixed = (text.astype(np.uint64) << np.uint64(32)) + pos.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return mixed ^ (mixed >> np.uint64(31))
+
+
+def _lowest(rows: np.ndarray, hashes: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    order = np.argsort(hashes, kind="stable")[:limit]
+    return rows[order], hashes[order]
+
+
+def _merge(a: Any, b: Any, keep: Keep) -> Seen:
+    mine = np.stack([_grid(a.abs_max), -a.abs_max_text, -a.abs_max_pos])
+    other = np.stack([_grid(b.abs_max), -b.abs_max_text, -b.abs_max_pos])
+    other_first = _later(mine, other)
+    merged = {
+        "moments": merge_moments(a.moments, b.moments),
+        "abs_max": np.maximum(a.abs_max, b.abs_max),
+        "abs_max_text": np.where(other_first, b.abs_max_text, a.abs_max_text),
+        "abs_max_pos": np.where(other_first, b.abs_max_pos, a.abs_max_pos),
+    }
+    for name in ("n_positive", "n_large", "first_square", "value_counts", "channel_counts", "token_counts", "gram"):
+        if getattr(a, name) is not None:
+            merged[name] = getattr(a, name) + getattr(b, name)
+    if keep.top_k:
+        merged["values"] = merge_entries(a.values, b.values)
+        merged["ratios"] = merge_entries(a.ratios, b.ratios)
+    if keep.reservoir:
+        rows = np.concatenate([a.reservoir, b.reservoir])
+        hashes = np.concatenate([a.reservoir_hash, b.reservoir_hash])
+        merged["reservoir"], merged["reservoir_hash"] = _lowest(rows, hashes, keep.reservoir)
+    return Seen(**merged)
+
+
+def _grid(magnitude: Float32[np.ndarray, "d"]) -> Int[np.ndarray, "d"]:
+    """Magnitudes on the grid that `top_entries` compares on, as integers of the same order."""
+    return (magnitude.view(np.int32) >> 10).astype(np.int64)
+
+
+def _later(a: Int[np.ndarray, "keys d"], b: Int[np.ndarray, "keys d"]) -> Bool[np.ndarray, "d"]:
+    """Where b stands above a, the first differing key deciding."""
+    above = np.zeros(a.shape[1], bool)
+    tied = np.ones(a.shape[1], bool)
+    for one, other in zip(a, b, strict=True):
+        above |= tied & (other > one)
+        tied &= other == one
+    return above
+
+
+def _size(part: Any) -> int:
+    if isinstance(part, np.ndarray):
+        return part.nbytes
+    if hasattr(part, "__dataclass_fields__"):
+        return sum(_size(getattr(part, one.name)) for one in fields(part))
+    return 0

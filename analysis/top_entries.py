@@ -1,0 +1,72 @@
+"""The K entries that rank highest by some key, with their places; ties go to the earlier text, position, channel."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32, Int
+
+# A batched forward pass rounds differently from a single one (about 1e-7), so keys are compared on a grid of 2**-13:
+# which of two equal entries is listed then does not hang on how texts were batched.
+_GRID_BITS = 10
+
+
+@dataclass(frozen=True)
+class TopEntries:
+    """At most `limit` entries, highest key first; `row_median` is the median magnitude of the entry's own token."""
+
+    limit: int
+    key: Float32[np.ndarray, "k"]
+    text: Int[np.ndarray, "k"]
+    pos: Int[np.ndarray, "k"]
+    channel: Int[np.ndarray, "k"]
+    value: Float32[np.ndarray, "k"]
+    row_median: Float32[np.ndarray, "k"]
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+    @property
+    def floor(self) -> float:
+        """What a key must reach to matter; minus infinity while there is room."""
+        return float(_coarse(self.key[-1:])[0]) if len(self.key) >= self.limit else -np.inf
+
+
+def _coarse(key: Float32[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
+    bits = np.ascontiguousarray(key).view(np.int32)
+    return ((bits >> _GRID_BITS) << _GRID_BITS).view(np.float32)
+
+
+def rows_in_reach(peaks: Float32[np.ndarray, "n"], limit: int, floor: float) -> tuple[Int[np.ndarray, "rows"], float]:
+    """The rows whose highest key can be among the first `limit`, and the key that it takes."""
+    if len(peaks) >= limit:
+        # At least `limit` rows have an entry this high, so nothing lower can be among the first `limit`.
+        floor = max(floor, float(_coarse(np.partition(peaks, len(peaks) - limit)[-limit:].min(keepdims=True))[0]))
+    return np.flatnonzero(peaks >= floor), floor
+
+
+def top_entries(
+    keys: Float32[np.ndarray, "n d"],
+    values: Float32[np.ndarray, "n d"],
+    row_medians: Float32[np.ndarray, "n"],
+    text: Int[np.ndarray, "n"],
+    pos: Int[np.ndarray, "n"],
+    limit: int,
+    floor: float = -np.inf,
+) -> TopEntries:
+    """The entries with the highest keys (not negative) that reach `floor`."""
+    row, channel = np.nonzero(keys >= floor)
+    return _first(
+        TopEntries(limit, keys[row, channel], text[row], pos[row], channel, values[row, channel], row_medians[row])
+    )
+
+
+def merge_entries(a: TopEntries, b: TopEntries) -> TopEntries:
+    """The highest entries of both."""
+    fields = ("key", "text", "pos", "channel", "value", "row_median")
+    return _first(TopEntries(a.limit, *(np.concatenate([getattr(a, f), getattr(b, f)]) for f in fields)))
+
+
+def _first(found: TopEntries) -> TopEntries:
+    order = np.lexsort((found.channel, found.pos, found.text, -_coarse(found.key)))[: found.limit]
+    fields = (found.key, found.text, found.pos, found.channel, found.value, found.row_median)
+    return TopEntries(found.limit, *(field[order] for field in fields))
