@@ -108,10 +108,12 @@ class ReplaceEntries:
     ) -> Float[Tensor, "batch pos d"]:
         if self.strength == 0 or not self.entries:
             return activation
-        if (worst := max(entry.dim for entry in self.entries)) >= activation.shape[-1]:
-            raise UserError(
-                f"{at} has dimensions 0 to {activation.shape[-1] - 1}; {worst} was given.", "Choose one of them."
-            )
+        for entry in self.entries:
+            if not 0 <= entry.dim < activation.shape[-1]:
+                raise UserError(
+                    f"{at} has dimensions 0 to {activation.shape[-1] - 1}; {entry.dim} was given.",
+                    "Choose one of them.",
+                )
         changed = activation.clone()
         for rows, dim, value in self._groups(activation.shape[1], first_pos):
             old = changed[:, rows, dim]

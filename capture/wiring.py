@@ -59,7 +59,12 @@ def wire(model: Any) -> Wiring:
     listed = {at: hooks[str(at)] for at in _listed_points(bridge.cfg.n_layers) if str(at) in hooks}
     neurons = {at: hook for at, hook in listed.items() if _means_what_it_says(at, mixtures)}
     wiring = Wiring(bridge, plain, neurons, {}, frozenset(), mixtures, parameter.device)
-    return _probe(wiring)
+    probed = _probe(wiring)
+    if HookPoint(0, "pattern") in listed and HookPoint(0, "pattern") not in probed.points:
+        # Where the bridge leaves attention to transformers (OPT), a pattern exists only if that is computed eagerly.
+        bridge.original_model.set_attn_implementation("eager")
+        probed = _probe(wiring)
+    return probed
 
 
 def _stand_in_tokenizer() -> Any:
