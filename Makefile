@@ -17,7 +17,7 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
 
 run: .venv/runtime.stamp ## start the app on http://127.0.0.1:8501 (PORT=... for another port)
-	$(BIN)/streamlit run app.py --server.address 127.0.0.1 --server.port $(PORT) --server.showEmailPrompt false
+	$(BIN)/streamlit run app.py --server.address 127.0.0.1 --server.port $(PORT)
 
 test: .venv/dev.stamp ## run all tests (ARGS="tests/capture -k bos" for some)
 	$(ALONE) $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)

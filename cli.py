@@ -247,7 +247,7 @@ def train_model(
     keep_at: Annotated[list[int] | None, typer.Option(help="Token count at which to keep a model; repeat.")] = None,
     save_every_s: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 180.0,
     eval_every: Annotated[int, typer.Option(help="Steps between held-out losses.")] = 500,
-    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of torch.", min=1)] = 1,
     compile_model: Annotated[bool, typer.Option("--compile/--no-compile", help="Use torch.compile.")] = True,
     **recipe: Any,
 ) -> None:
@@ -268,6 +268,23 @@ def train_model(
         report=typer.echo,
     )
     typer.echo(f"Model written to {model}")
+
+
+@app.command()
+def make_texts(
+    out: Annotated[Path, typer.Option(help="Folder to write stories.json to.")] = Path("data/texts"),
+    model_folder: Annotated[Path, typer.Option(help="Transformers folder to sample from.")] = Path(
+        "data/models/stories"
+    ),
+    n_texts: Annotated[int, typer.Option(help="How many texts.", min=1)] = 300,
+    n_tokens: Annotated[int, typer.Option(help="Most tokens of a text.", min=1)] = 160,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+) -> None:
+    """Sample the text set `stories` from a model."""
+    from data.recipes.make_texts import make_texts as sample
+
+    path = sample(model_folder, out, n_texts=n_texts, n_tokens=n_tokens, seed=seed, report=typer.echo)
+    typer.echo(f"Texts written to {path}")
 
 
 if __name__ == "__main__":
