@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from data.recipes.idle_cores import IdleCores
 from data.recipes.model_card import write_card
 from data.recipes.text_stream import batches, encode_documents, learn_tokenizer, read_documents, training_files
 from data.recipes.training_recipe import TrainingRecipe
@@ -77,6 +78,11 @@ def next_token_loss(model, tokens: Tensor) -> Tensor:
         hidden = model.model(input_ids=tokens[:, :-1], use_cache=False).last_hidden_state
         logits = model.lm_head(hidden)
     return cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
+
+
+def compiled_loss() -> Callable[[Any, Tensor], Tensor]:
+    """`next_token_loss`, compiled so that the number of threads may change between steps."""
+    return torch.compile(next_token_loss, dynamic=False, options={"cpp.dynamic_threads": True})
 
 
 @torch.no_grad()
@@ -193,15 +199,17 @@ def train(
     keep_at: tuple[int, ...] = (),
     save_every_s: float = 180.0,
     eval_every: int = 500,
-    n_threads: int = 1,
+    n_threads: int = 0,
     compile_model: bool = True,
     report: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Train to the end of the recipe, or go on from `out/checkpoint.pt`; return the exported model folder.
 
-    `keep_at`: token counts at which the model folder is kept as `out/at-<millions>M`.
+    `n_threads`: 0 takes the cores that are idle, which changes the rounding; a resume repeats itself bit for bit only
+    with a fixed number. `keep_at`: token counts at which the model folder is kept as `out/at-<millions>M`.
     """
-    torch.set_num_threads(n_threads)
+    torch.set_num_threads(n_threads or 1)
+    idle = IdleCores()
     out.mkdir(parents=True, exist_ok=True)
     files = training_files(text_folder, recipe.mix)
     tokenizer = tokenizer_of(out, list(files), recipe.d_vocab)
@@ -212,9 +220,10 @@ def train(
     shape = f"{n_parameters:,} parameters, {n_distinct / 1e6:.1f} M distinct tokens"
     report(f"{shape}, step {training.step} of {recipe.n_steps}")
 
-    loss_of = torch.compile(next_token_loss, dynamic=False) if compile_model else next_token_loss
+    loss_of = compiled_loss() if compile_model else next_token_loss
     clock = last_save = time.monotonic()
     for tokens in batches(sources, recipe, training.step):
+        torch.set_num_threads(n_threads or idle.threads())
         loss = training.take_step(tokens, loss_of)
         now = time.monotonic()
         training.spent_s += now - clock

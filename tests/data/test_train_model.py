@@ -42,7 +42,7 @@ def text_folder(tmp_path: Path) -> Path:
 
 
 def run(text_folder: Path, out: Path, recipe: TrainingRecipe, **settings) -> Path:
-    return train(text_folder, out, recipe, compile_model=False, eval_every=6, **settings)
+    return train(text_folder, out, recipe, compile_model=False, eval_every=6, n_threads=1, **settings)
 
 
 def test_documents_are_split_at_separators(text_folder: Path) -> None:
