@@ -109,6 +109,8 @@ def from_code(code: str) -> Spec:
         # eof is reached only where the checksum at the end was there and right.
         if not inflater.eof:
             raise _unreadable("it is cut short or too large")
+        if inflater.unused_data:
+            raise _unreadable("it goes on after its end")
         data = json.loads(raw.decode("utf-8"))
     except (binascii.Error, zlib.error, ValueError, RecursionError) as error:
         raise _unreadable("it is damaged, or it was not made here") from error
