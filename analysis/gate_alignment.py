@@ -17,9 +17,9 @@ def gate_cosine(
 
     NaN for a neuron one of whose vectors is zero.
     """
-    gate, linear = w_gate.astype(np.float64), w_in.astype(np.float64)
-    sizes = np.linalg.norm(gate, axis=0) * np.linalg.norm(linear, axis=0)
-    dots = np.einsum("dn,dn->n", gate, linear)
+    squares = [np.einsum("dn,dn->n", w, w, dtype=np.float64) for w in (w_gate, w_in)]
+    sizes = np.sqrt(squares[0] * squares[1])
+    dots = np.einsum("dn,dn->n", w_gate, w_in, dtype=np.float64)
     return np.divide(dots, sizes, out=np.full_like(dots, np.nan), where=sizes > 0)
 
 
