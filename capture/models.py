@@ -1,0 +1,158 @@
+"""The catalogue, and how a name becomes a ModelSession: bundled model, local folder or hub name.
+
+1. Find the folder; of a hub model fetch only the config.
+2. Estimate the memory from the config, and refuse what does not fit before anything large is fetched or read.
+3. Fetch and check the files; read tokenizer and weights (safetensors only, no code of the model's own).
+4. Wrap the model in a session, and compare it with the plain transformers forward.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from capture.errors import UserError
+from capture.memory import available_bytes, check_fits, estimate
+from capture.model_folder import check_files, check_finite, check_vocabulary, read_config, read_model, read_tokenizer
+from capture.model_source import Source, fetch_weights, find_source, stories_folder
+from capture.planted import plant_channel
+
+if TYPE_CHECKING:
+    from capture.session import ModelSession
+
+DTYPES = ("float32", "bfloat16", "float16")
+N_CHECKED_TOKENS = 16
+
+PLANTED_LAYER, PLANTED_CHANNEL, PLANTED_FACTOR = 2, 100, 64.0
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """One model of the catalogue; `source` says where its weights come from."""
+
+    name: str
+    title: str
+    source: str
+    n_params: int
+    note: str
+
+
+@dataclass(frozen=True)
+class _Entry:
+    title: str
+    note: str
+    change: Callable[[Any], Any] = lambda model: model
+
+
+def _plant(model: Any) -> Any:
+    return plant_channel(model, PLANTED_LAYER, PLANTED_CHANNEL, PLANTED_FACTOR)
+
+
+_CATALOGUE = {
+    "stories": _Entry("Stories", "A small Llama-type model that comes with Steerscope and writes children's stories."),
+    "stories + planted": _Entry(
+        "Stories with a planted outlier channel",
+        f"The same function with channel {PLANTED_CHANNEL} of the MLP's normed input in block {PLANTED_LAYER} made "
+        f"{PLANTED_FACTOR:g} times as large, and the weights that read it as much smaller. Made for teaching.",
+        _plant,
+    ),
+}
+
+
+def catalogue() -> tuple[ModelCard, ...]:
+    """The models that come with the program."""
+    n_params = _n_stories_params()
+    return tuple(
+        ModelCard(name, entry.title, "data/models/stories", n_params, entry.note) for name, entry in _CATALOGUE.items()
+    )
+
+
+def _n_stories_params() -> int:
+    """Parameters of the bundled model as its safetensors header counts them; 0 where it is not there."""
+    import json
+    import math
+
+    path = stories_folder() / "model.safetensors"
+    if not path.is_file():
+        return 0
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+
+
+def load_session(
+    name: str, dtype: str = "float32", device: str | None = None, revision: str | None = None
+) -> "ModelSession":
+    """The session of a catalogue name, a local transformers folder, or a hub name, compared with plain transformers.
+
+    Raises UserError, before loading, for what does not fit in memory, and for a folder that lacks something, weights
+    that are not finite, a name that is nothing, and a hub that cannot be reached.
+    """
+    device = device or _default_device()
+    _check_dtype(dtype, device)
+    entry = _CATALOGUE.get(name)
+    source = _bundled() if entry else find_source(name, revision)
+    config = read_config(source.folder, name)
+    check_fits(name, estimate(config, dtype), available_bytes(device), device)
+    source = fetch_weights(source)
+    check_files(source.folder, name)
+    tokenizer = read_tokenizer(source.folder, name)
+    model = read_model(source.folder, name, config, dtype, device)
+    return session_from(entry.change(model) if entry else model, tokenizer, name, source.revision)
+
+
+def session_from(model: Any, tokenizer: Any, name: str = "in memory", revision: str = "") -> "ModelSession":
+    """The session of a transformers model in memory, which must not be used for anything else afterwards.
+
+    Raises UserError for weights that are not finite, a tokenizer of another model, or a kind of model that cannot be
+    looked into.
+    """
+    from capture.faithfulness import check
+    from capture.session import ModelSession
+
+    check_finite(model, name)
+    check_vocabulary(model, tokenizer, name)
+    try:
+        session = ModelSession(model, tokenizer, name=name, revision=revision)
+    except (ValueError, KeyError, AttributeError, NotImplementedError) as error:
+        raise UserError(
+            f"{name} is of type {model.config.model_type!r}, which cannot be looked into: {str(error)[:200]}",
+            "Choose a model of another family, such as Llama, GPT-2, Qwen, Gemma or Mixtral.",
+        ) from error
+    session.faithfulness = check(session, checked_tokens(session.shape.d_vocab, session.shape.context))
+    return session
+
+
+def checked_tokens(d_vocab: int, context: int) -> tuple[int, ...]:
+    """The short fixed text, spread over the vocabulary, on which every model is compared at load."""
+    return tuple((7 + 1_009 * n) % d_vocab for n in range(min(N_CHECKED_TOKENS, context)))
+
+
+def _bundled() -> Source:
+    folder = stories_folder()
+    if not folder.is_dir():
+        raise UserError(
+            f"The bundled model is not in {folder}.", "Get the whole repository again, or train it: cli.py train-model."
+        )
+    return Source(folder)
+
+
+def _default_device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _check_dtype(dtype: str, device: str) -> None:
+    import torch
+
+    if dtype not in DTYPES:
+        raise UserError(f"No dtype is called {dtype!r}.", f"Choose one of: {', '.join(DTYPES)}.")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"The device {device} was asked for, and this machine has no usable GPU.", "Choose cpu.")
+    if not device.startswith(("cpu", "cuda")):
+        raise UserError(f"No device is called {device!r}.", "Choose cpu or cuda.")
+    if dtype == "float16" and not device.startswith("cuda"):
+        raise UserError(
+            "float16 is hundreds of times slower than float32 on a CPU, so it is not computed there.",
+            "Choose float32 or bfloat16.",
+        )
