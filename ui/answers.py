@@ -102,11 +102,12 @@ def _say_why_not(has_previous: bool) -> None:
             st.skeleton(height=240)
             st.skeleton(height=160)
     else:
-        if has_previous:
-            st.caption("Below is the view from before.")
-        if st.button("Try again", type="tertiary", icon=":material/refresh:"):
-            state.forget_job()
-            st.rerun()
+        with st.container(horizontal=True, vertical_alignment="center"):
+            if has_previous:
+                st.caption("Below is the view from before.", width="content")
+            if st.button("Try again", type="tertiary", icon=":material/refresh:"):
+                state.forget_job()
+                st.rerun()
         if not has_previous:
             _empty()
 

@@ -7,7 +7,7 @@ import streamlit as st
 from analysis.report import Report
 from ui import state
 from ui.answers import exported
-from ui.charts import say_number
+from ui.numbers import say_number
 from ui.words import plain
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def draw_header(title: str) -> tuple[Any, Any]:
     """Draw the title; returns the places of the question and of the tools."""
-    words, tools = st.columns([4, 1], vertical_alignment="top")
+    words, tools = st.columns([3, 1], vertical_alignment="top")
     with words:
         st.title(title, anchor=False)
         question = st.empty()
@@ -65,9 +65,10 @@ def provenance(report: Report, source: str) -> str:
     where = (
         points[0] if len(points) == 1 else f"{len(points)} hook points, {points[0]} to {points[-1]}" if points else ""
     )
+    revision = f"revision {facts['revision'][:12]}, " if facts["revision"] else ""
     return " · ".join(
         [
-            f"{facts['model']} (revision {str(facts['revision'])[:12]}, fingerprint {facts['fingerprint'][:8]})",
+            f"{facts['model']} ({revision}fingerprint {facts['fingerprint'][:8]})",
             facts["dtype"],
             where,
             f"BOS {'first' if facts['bos'] else 'left out'}",

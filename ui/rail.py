@@ -9,7 +9,7 @@ from analysis.report import Report
 from analysis.spec import DTYPES, Spec
 from analysis.text_set import text_sets
 from ui import resources, state
-from ui.charts import say_number
+from ui.numbers import say_number
 from ui.words import plain, shortened
 
 OTHER = "Other model…"
@@ -30,7 +30,7 @@ def draw_rail(asked: Spec, pages: Mapping[str, Any]) -> Any:
         _text(asked)
         _running(asked)
         st.caption("Pages")
-        with st.container(gap=None):
+        with st.container(gap="xxsmall"):
             for page in pages.values():
                 st.page_link(page)
     return facts

@@ -144,7 +144,9 @@ def link() -> str:
     """The whole address of the view on screen; it needs nothing but this program and the model."""
     state = session()
     parts = urlsplit(st.context.url or "http://127.0.0.1:8501/")
-    return urlunsplit(parts._replace(query=urlencode({ADDRESS_FIELD: to_code(state.shown or state.asked)})))
+    return urlunsplit(
+        parts._replace(path=parts.path or "/", query=urlencode({ADDRESS_FIELD: to_code(state.shown or state.asked)}))
+    )
 
 
 def code_of(spec: Spec) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 import re
 
+import streamlit as st
+
 _MARKUP = re.compile(r"([\\`*_{}\[\]()#+\-.!|~$:<>&@=/])")
 
 
@@ -14,3 +16,8 @@ def shortened(text: str, n_chars: int = 60) -> str:
     """The text on one line, cut with an ellipsis."""
     line = " ".join(text.split())
     return line if len(line) <= n_chars else f"{line[: n_chars - 1].rstrip()}…"
+
+
+def caption(words: str) -> None:
+    """The line under a picture."""
+    st.caption(plain(words))

@@ -9,7 +9,7 @@ import streamlit as st
 from analysis.report import Finding, Report
 from analysis.spec import Spec
 from ui import state
-from ui.charts import say_number
+from ui.numbers import say_number
 from ui.words import plain
 
 if TYPE_CHECKING:
