@@ -21,12 +21,12 @@ def flatness(norms: Float[np.ndarray, "*sites d"]) -> Float[np.ndarray, "*sites"
     Its square is 2 ||d||_2^2 - 2 ||d||_2 ||d||_1 / sqrt(N).
     """
     level = np.linalg.norm(norms, axis=-1, keepdims=True) / np.sqrt(norms.shape[-1])
-    return np.linalg.norm(norms - level, axis=-1)
+    return np.asarray(np.linalg.norm(norms - level, axis=-1))
 
 
 def relative_flatness(norms: Float[np.ndarray, "*sites d"]) -> Float[np.ndarray, "*sites"]:
     """flatness / ||d||, in [0, sqrt(2 - 2 / sqrt(N))]: free of scale and of the number of tokens; 0 where d is 0."""
-    size = np.linalg.norm(norms, axis=-1)
+    size = np.asarray(np.linalg.norm(norms, axis=-1))
     return np.divide(flatness(norms), size, out=np.zeros_like(size), where=size > 0)
 
 

@@ -90,7 +90,8 @@ def loudest_dims(view: View) -> list[Row]:
     found: dict[int, tuple[float, Row]] = {}
     for site in view.residual:
         entries = site.by_ratio
-        for i in range(len(entries)):
+        _, firsts = np.unique(entries.channel, return_index=True)
+        for i in np.sort(firsts)[:N_LOUDEST]:
             dim, key = int(entries.channel[i]), float(entries.key[i])
             if dim not in found or key > found[dim][0]:
                 found[dim] = (key, {"layer": site.at.layer, "site": site.at.site, "dim": dim, "ratio": key})
@@ -103,7 +104,9 @@ def massive_tokens(view: View, tokens: Tokens) -> list[Row]:
     best: dict[tuple[int, int], Row] = {}
     for site in view.residual:
         entries = site.by_ratio
-        for i in range(len(entries)):
+        # Entries come highest first, so the first of a token is its largest.
+        _, firsts = np.unique(np.stack([entries.text, entries.pos]), axis=1, return_index=True)
+        for i in np.sort(firsts)[:N_TOKENS]:
             place, times = (int(entries.text[i]), int(entries.pos[i])), float(entries.key[i])
             if place in best and times <= best[place]["max_over_median"]:
                 continue

@@ -9,7 +9,7 @@ from analysis.stat_stream import Keep, StatStream, row_medians
 from analysis.top_entries import TopEntries
 from capture.hook_point import HookPoint
 
-ENTRIES_OF_A_TEXT = Keep(top_k=4096, quantiles=False)
+ENTRIES_OF_A_TEXT = Keep(top_k=1024, quantiles=False)
 ENTRIES_OF_A_SET = Keep(top_k=512)
 
 

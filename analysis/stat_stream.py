@@ -4,6 +4,7 @@ Two streams of one hook point merge into the stream of both, and splitting texts
 maxima and entries are equal, moments agree to about 1e-12 of their size (float64, summed in another order).
 """
 
+import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -151,7 +152,7 @@ def ratio(above: Shaped[np.ndarray, "*n"], below: Shaped[np.ndarray, "*n"]) -> S
 
 def _rows(values: Tensor | np.ndarray) -> Float32[np.ndarray, "n d"]:
     array = values.detach().float().cpu().numpy() if isinstance(values, Tensor) else values
-    return np.ascontiguousarray(array.reshape(len(array), -1), dtype=np.float32)
+    return np.ascontiguousarray(array.reshape(len(array), math.prod(array.shape[1:])), dtype=np.float32)
 
 
 def _integers(places: Tensor | np.ndarray) -> Int[np.ndarray, "n"]:
