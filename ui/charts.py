@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ui.numbers import escape, say_number, say_quantity, token_label  # noqa: F401 (said from here too)
+from ui.numbers import escape, say_number, say_quantity, token_label
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
-
 
 # Cividis, lowest value first.
 # fmt: off
@@ -31,8 +30,7 @@ COMPARED = DIVERGING[0]
 SERIES = (CLEAN, COMPARED, CAUTION, THIRD_STEERED, SECOND_STEERED)
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 GRID = "rgba(128, 136, 148, 0.25)"
-INK = "#737B87"
-"""Text where no theme is known: a grey that reads on white and on dark."""
+INK = "#737B87"  # Where no theme is known: reads on white and on dark.
 CLEAR = "rgba(0, 0, 0, 0)"
 FAINT = 0.5
 HEIGHT_PX = 280

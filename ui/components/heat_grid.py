@@ -1,12 +1,13 @@
 """The heat grid: one number for each row and column, such as layers by tokens, one cell pinned."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import streamlit as st
 from numpy.typing import ArrayLike
 
-from ui.components.payload import as_index, colours, encode_floats, source, span_of, texts
+from ui.components.payload import colours, encode_floats, source, span_of, texts
+from ui.components.pin import as_cell, settle
 
 AROUND_CELLS_PX = 110
 ROW_PX = 24
@@ -36,6 +37,7 @@ def heat_grid(
     unit: str,
     log: bool,
     pinned: tuple[int, int] | None,
+    on_pin: Callable[[tuple[int, int] | None], None] | None = None,
     height: int | None = None,
     diverging: bool = False,
     row_axis: str = "layer",
@@ -44,10 +46,11 @@ def heat_grid(
 ) -> tuple[int, int] | None:
     """Shows values [n_rows n_columns], row 0 at the bottom, and returns the (row, column) pinned after this run.
 
-    NaN is shown as "no value". `pinned` is the cell that the caller keeps; a press on a cell (or an arrow key) returns
-    another one, a press on the pinned cell returns None, and the caller keeps what was returned. `height` is the whole
-    component's in pixels (None: as many as the rows need). `row_axis` and `column_axis` name the axes. `span` fixes the
-    ends of the colour range. `key` must not contain two underscores in a row.
+    NaN is shown as "no value". `pinned` is kept by the caller: a press on a cell (or an arrow key) pins another, a
+    press on the pinned one unpins. `on_pin` is given the new pin to keep, and then the enclosing fragment is drawn
+    again; without it the caller keeps what is returned and calls st.rerun(scope="fragment") itself. `height` is the
+    whole component's in pixels (None: as many as the rows need). `row_axis` and `column_axis` name the axes. `span`
+    fixes the ends of the colour range. `key` must not contain two underscores in a row.
     Raises ValueError if the names do not match the values.
     """
     numbers = np.asarray(values, dtype=np.float32)
@@ -55,6 +58,7 @@ def heat_grid(
     if numbers.shape != shape or 0 in shape:
         raise ValueError(f"heat_grid needs values of shape {shape} for its names, got {numbers.shape}")
     total = grid_height(shape[0]) if height is None else height
+    shown = as_cell(pinned, shape)
     data = {
         "values": encode_floats(numbers),
         "row_names": texts(row_names),
@@ -63,7 +67,7 @@ def heat_grid(
         "column_axis": column_axis,
         "label": label,
         "unit": unit,
-        "pinned": _as_cell(pinned, shape),
+        "pinned": shown,
         "log": log,
         "diverging": diverging,
         "palette": colours(diverging),
@@ -71,11 +75,4 @@ def heat_grid(
         "height": total,
     }
     event = _mount(data=data, key=key, height=total, on_pin_change=lambda: None)["pin"]
-    return _as_cell(event.get("cell"), shape) if isinstance(event, dict) else pinned
-
-
-def _as_cell(cell: object, shape: tuple[int, int]) -> tuple[int, int] | None:
-    if not isinstance(cell, list | tuple) or len(cell) != 2:
-        return None
-    row, column = as_index(cell[0], shape[0]), as_index(cell[1], shape[1])
-    return None if row is None or column is None else (row, column)
+    return settle(as_cell(event.get("cell"), shape), on_pin) if isinstance(event, dict) else shown

@@ -33,12 +33,6 @@ def span_of(span: Sequence[float] | None) -> list[float] | None:
     return None if span is None else [float(end) for end in span]
 
 
-def as_index(value: object, length: int) -> int | None:
-    """The browser's index where it is one of 0 to length - 1, else None: what a browser sends is not to be trusted."""
-    is_whole = isinstance(value, int) and not isinstance(value, bool)
-    return value if is_whole and 0 <= value < length else None  # type: ignore[operator]
-
-
 def texts(names: Iterable[object]) -> list[str]:
     """Each name as a string that JSON and UTF-8 can carry: a lone surrogate becomes U+FFFD."""
     return [str(name).encode("utf-16", "surrogatepass").decode("utf-16", "replace") for name in names]

@@ -1,4 +1,4 @@
-"""Shows the token strip and the heat grid alone, as a page would: each in a fragment, the pins kept outside."""
+"""Shows the token strip and the heat grid as a page does: in a fragment, the pins kept outside."""
 
 import numpy as np
 import streamlit as st
@@ -23,42 +23,36 @@ TEXT = [
     "שלום",
     "<0xF0>",
 ]
+SCALE = {"label": "Largest over median", "unit": "×", "log": True}
 
 st.set_page_config(page_title="components", layout="wide")
-pins = st.session_state.setdefault("pins", {"token": None, "cell": None, "script_runs": 0})
-pins["script_runs"] += 1
-long = "long" in st.query_params
-tokens = TEXT * 35 if long else TEXT
-n_layers = 48 if long else 6
+kept = st.session_state.setdefault("kept", {"token": None, "cell": None, "page_runs": 0})
+kept["page_runs"] += 1
+is_long = "long" in st.query_params
+tokens = TEXT * 34 + [" x", " y"] if is_long else TEXT
+n_layers = 48 if is_long else 6
 generator = np.random.default_rng(0)
 grid = np.exp(generator.normal(size=(n_layers, len(tokens)))).astype(np.float32)
 grid[:, 0] = 300.0
 grid[1, 2] = np.nan
+grid[3, 4] = 12_400.0
 if st.button("pin token 3"):
-    pins["token"] = 3
+    kept["token"] = 3
+if st.button("unpin all"):
+    kept.update(token=None, cell=None)
 
 
 @st.fragment
-def strip() -> None:
-    kept = token_strip(
-        tokens, grid[2], key="strip", label="Largest over median", unit="×", pinned=pins["token"], log=True
+def parts() -> None:
+    st.text(f"pinned token {kept['token']}, cell {kept['cell']}, page runs {kept['page_runs']}")
+    token_strip(
+        tokens, grid[1], key="strip", pinned=kept["token"], on_pin=lambda token: kept.update(token=token), **SCALE
     )
-    pins["token"] = kept
-    st.write(f"token {kept}, script runs {pins['script_runs']}")
-
-
-@st.fragment
-def cells() -> None:
     names = [str(layer) for layer in range(n_layers)]
-    kept = heat_grid(
-        grid, names, tokens, key="grid", label="Largest over median", unit="×", log=True, pinned=pins["cell"]
-    )
-    pins["cell"] = kept
-    st.write(f"cell {kept}, script runs {pins['script_runs']}")
+    heat_grid(grid, names, tokens, key="grid", pinned=kept["cell"], on_pin=lambda cell: kept.update(cell=cell), **SCALE)
 
 
-strip()
-cells()
-token_strip(
-    tokens, generator.normal(size=len(tokens)), key="signed", label="Signed", unit="nats", pinned=None, diverging=True
-)
+parts()
+signed = generator.normal(size=len(tokens))
+returned = token_strip(tokens, signed, key="signed", label="Signed", unit="nats", pinned=None, diverging=True)
+st.text(f"signed strip returned {returned}")
