@@ -61,6 +61,8 @@ class Lens:
     needs: Callable[[ModelShape], str | None]
     hook_points: Callable[[ModelShape, Options], tuple[HookPoint, ...]]
     measure: Callable[[Subject, Options, Progress], Measured]
+    revision: int = 1
+    """Raised when the numbers change, so that no Report of an older formula is shown."""
 
 
 @cache

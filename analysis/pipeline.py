@@ -1,6 +1,6 @@
 """The one way from a Spec to a Report: the app, the command line and a notebook all call `run`.
 
-1. Check lens and options. 2. Look the Report up by the digest of its Spec. 3. Load the model, make the tokens.
+1. Check lens and options. 2. Look the Report up by its key. 3. Load the model, make the tokens.
 4. Capture (or take from the store) what the lens names. 5. Measure. 6. Keep the Report.
 """
 
@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from analysis.lens import Lens, Measured, Options, Progress, Subject, find_lens
+from analysis.lens import Lens, Measured, Progress, Subject, find_lens
 from analysis.option import read_options
 from analysis.report import Report, read_report
-from analysis.spec import Spec
+from analysis.spec import Spec, digest_json
 from analysis.text_set import read_text_set
 from capture.errors import UserError
 from capture.hook_point import HookPoint
@@ -53,12 +53,18 @@ def run(spec: Spec, load: Load, store: ActivationStore | None, progress: Progres
         raise UserError(f"{lens.title} cannot look at {session.name}: {missing}", "Choose another model or page.")
     report = _measure(lens, resolved, session, store, progress)
     if store is not None:
-        store.keep_report(resolved.digest(), lens.slug, session.fingerprint, report.to_json())
+        store.keep_report(report_key(resolved), lens.slug, session.fingerprint, report.to_json())
     return Answer(report, "fresh")
 
 
+def report_key(spec: Spec) -> str:
+    """Name under which the Report of a resolved Spec is kept: it changes with the lens and with the text set too."""
+    texts = read_text_set(spec.text_set).texts if spec.text_set else ()
+    return digest_json([spec.digest(), find_lens(spec.lens).revision, list(texts)])
+
+
 def _stored(spec: Spec, store: ActivationStore | None) -> Answer | None:
-    text = store.report(spec.digest()) if store is not None else None
+    text = store.report(report_key(spec)) if store is not None else None
     # The numbers are those of the stored Spec; the pins are those of the one who asks.
     return Answer(replace(read_report(text), spec=spec), "store") if text else None
 
@@ -112,8 +118,3 @@ def provenance(session: ModelSession, bos: bool, at: tuple[HookPoint, ...], n_to
         "n_tokens": n_tokens,
         "faithfulness": session.faithfulness.to_json() if session.faithfulness else None,
     }
-
-
-def options_of(spec: Spec) -> Options:
-    """The Spec's options, checked, with defaults filled in."""
-    return read_options(find_lens(spec.lens).options, spec.options)
