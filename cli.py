@@ -152,12 +152,13 @@ def _show(answer: "Answer", out: Path | None) -> None:
     if out is not None and str(out) == "-":
         typer.echo(report.to_json())
         return
+    if out is not None:
+        _write(out, report.to_json())
     for finding in report.findings:
         typer.echo(finding.sentence)
     facts = f"{report.facts['model']} {report.facts['fingerprint']}, {report.facts['n_tokens']:,} tokens"
     typer.echo(f"{facts}, {answer.source}; numbers {report.digest()}")
     if out is not None:
-        _write(out, report.to_json())
         typer.echo(f"Report written to {out}")
 
 

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -72,6 +73,7 @@ def python_files(*folders: str) -> list[Path]:
     return sorted(path for path in found if path.is_file())
 
 
+@cache
 def imports_of(path: Path) -> list[Import]:
     """Every import statement of a file."""
     return list(_imports(ast.parse(path.read_text("utf-8")), path, at_import_time=True, for_types=False))

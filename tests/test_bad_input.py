@@ -4,6 +4,7 @@ import base64
 import random
 import string
 
+import numpy as np
 import pytest
 import torch
 
@@ -27,7 +28,7 @@ ANSWERED = {
     "the same token again and again": "the the the the the the",
 }
 REFUSED = {
-    "empty": ("", "empty"),
+    "empty": ("", "at least one character"),
     "100 k characters": ("word " * 20_000, "64"),
 }
 NOISE = random.Random(0)
@@ -46,12 +47,15 @@ def ask(tiny_session):
 @pytest.mark.parametrize("bos", [True, False], ids=["with BOS", "without BOS"])
 @pytest.mark.parametrize("lens", lenses())
 @pytest.mark.parametrize("text", ANSWERED.values(), ids=ANSWERED)
-def test_an_odd_text_is_answered_with_finite_numbers_that_survive_json(ask, tiny_session, lens, text, bos):
+def test_an_odd_text_is_answered_with_numbers_that_survive_json(ask, tiny_session, lens, text, bos):
     report = ask(lens, text, bos)
-    assert report.facts["n_tokens"] == len(tiny_session.tokens(text, bos))
+    n_tokens = len(tiny_session.tokens(text, bos))
+    assert report.facts["n_tokens"] == n_tokens
     assert read_report(report.to_json()).to_json() == report.to_json()
     for name, array in report.arrays.items():
-        assert torch.from_numpy(array.astype("float64")).isfinite().all(), name
+        # What compares tokens with each other is undefined for one, and says so with NaN.
+        assert not np.isinf(array).any(), name
+        assert n_tokens == 1 or not np.isnan(array).any(), name
 
 
 @pytest.mark.parametrize("lens", lenses())
@@ -142,7 +146,7 @@ BREAKAGES = {
     without_tokenizer: "tokenizer",
     with_nan: "NaN",
     without_weights: "weights",
-    with_cut_weights: "model.safetensors",
+    with_cut_weights: "weights",
     without_config: "config.json",
     with_broken_config: "config.json",
 }
