@@ -5,7 +5,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def next_token(logits: Float[Tensor, "d_vocab"], temperature: float, top_p: float, generator: torch.Generator) -> int:
+def next_token(
+    logits: Float[Tensor, "d_vocab"], temperature: float | int, top_p: float | int, generator: torch.Generator
+) -> int:
     """The most likely token at temperature 0, else one drawn from the nucleus.
 
     Nucleus sampling: Holtzman et al. 2020 (arXiv 1904.09751), the fewest tokens whose probabilities reach `top_p`.

@@ -48,7 +48,7 @@ class Faithfulness:
 
     `logit_max_diff` is absolute; `kl_nats` is the mean over positions of KL(plain || hooked); `cosine_by_layer` is the
     mean over positions, of the residual stream after each block (with experts, rounding may send one token to another
-    expert; that is "differs", and the largest logit difference shows it); `identity_max_diff` is the largest violation as
+    expert; that is "differs"); `identity_max_diff` is the largest violation as
     a share of the largest entry of that residual stream. A number that could not be computed is NaN (null in JSON).
     """
 

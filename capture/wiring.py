@@ -7,7 +7,7 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,7 +21,9 @@ Reader = Callable[[Tensor], None]
 
 _LEVEL = 1_000
 _NEURON_SITES = ("mlp_pre", "mlp_pre_linear", "mlp_post")
-_HEAD_MAJOR_SITES = ("attn_scores", "pattern")
+# Patterns have no axis that positions could be picked from in a batch; an edit of a normalized activation makes the
+# bridge compute the norm in another way than the model does.
+_READ_ONLY_HERE = ("attn_scores", "pattern", "ln1_normalized", "ln2_normalized", "ln_final_normalized")
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ def wire(model: Any) -> Wiring:
     if HookPoint(0, "pattern") in listed and HookPoint(0, "pattern") not in probed.points:
         # Where the bridge leaves attention to transformers (OPT), a pattern exists only if that is computed eagerly.
         bridge.original_model.set_attn_implementation("eager")
-        probed = _probe(wiring)
+        # The bridge then reports the pattern under the name of the scores too.
+        true = {at: hook for at, hook in neurons.items() if at.site != "attn_scores"}
+        probed = _probe(replace(wiring, points=true))
     return probed
 
 
@@ -103,7 +107,7 @@ def _probe(wiring: Wiring) -> Wiring:
     flat = frozenset(at for at, shape in seen.items() if shape[0] == 6)
     points = {at: hook for at, hook in wiring.points.items() if at in seen}
     widths = {at: shape[-1] for at, shape in seen.items()}
-    return Wiring(wiring.bridge, wiring.plain, points, widths, flat, wiring.mixtures, wiring.device)
+    return replace(wiring, points=points, widths=widths, flat=flat)
 
 
 def _shape_reader(at: HookPoint, seen: dict[HookPoint, tuple[int, ...]]) -> Reader:
@@ -226,10 +230,10 @@ def check_interventions(wiring: Wiring, interventions: Sequence[Intervention]) -
     for change in interventions:
         check_points(wiring, change.hook_points())
         for at in change.hook_points():
-            if not at.is_editable or at.site in _HEAD_MAJOR_SITES:
+            if not at.is_editable or at.site in _READ_ONLY_HERE:
                 raise UserError(
                     f"{at} can be read but not changed: an edit there would not do what it says.",
-                    "Change resid_pre, resid_post, attn_out or mlp_out instead.",
+                    "Change resid_pre, resid_post, attn_out, mlp_out or the output of the norm instead.",
                 )
 
 

@@ -1,0 +1,153 @@
+"""Laws that hold for every elementary intervention; a new one needs an example here, and is covered at once."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from capture.errors import UserError
+from capture.hook_point import HookPoint, residual_points
+from capture.intervention import OPERATORS, AddVector, Entry, Intervention, ReplaceEntries, operator_from_recipe
+
+AT = HookPoint(1, "resid_post")
+TOKENS = (0, 9, 8, 7, 30, 40)
+EXAMPLES = {
+    AddVector: (
+        AddVector(AT, tuple(0.1 * index - 1.5 for index in range(32)), 1.7),
+        AddVector(AT, tuple(float(index % 5) for index in range(32)), -0.3, from_pos=4),
+    ),
+    ReplaceEntries: (
+        ReplaceEntries(AT, (Entry(None, 3, 2.5), Entry(4, 7, 0.0), Entry(9, 8, -1.0))),
+        ReplaceEntries(AT, (Entry(0, 31, 100.0),), strength=0.25),
+    ),
+}
+every_example = pytest.mark.parametrize(
+    "change", [example for operator in OPERATORS for example in EXAMPLES[operator]], ids=lambda change: change.kind
+)
+every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+
+
+def activation(dtype=torch.float32):
+    return torch.randn(2, 6, 32, generator=torch.Generator().manual_seed(0)).to(dtype)
+
+
+def test_every_operator_has_examples():
+    assert set(EXAMPLES) == set(OPERATORS)
+
+
+@every_example
+def test_it_meets_the_protocol(change):
+    assert isinstance(change, Intervention)
+    assert change.hook_points() == (AT,)
+
+
+@every_example
+@every_dtype
+def test_strength_zero_returns_the_input_bit_for_bit(change, dtype):
+    x = activation(dtype)
+    assert torch.equal(replace(change, strength=0.0)(x, AT, 0), x)
+
+
+@every_example
+@every_dtype
+def test_shape_dtype_and_device_are_kept_and_something_changes(change, dtype):
+    x = activation(dtype)
+    changed = change(x, AT, 0)
+    assert (changed.shape, changed.dtype, changed.device) == (x.shape, x.dtype, x.device)
+    assert not torch.equal(changed, x)
+
+
+@every_example
+def test_the_input_is_not_written_to(change):
+    x = activation()
+    before = x.clone()
+    change(x, AT, 0)
+    assert torch.equal(x, before)
+
+
+@every_example
+def test_its_recipe_through_json_acts_the_same(change):
+    again = operator_from_recipe(json.loads(json.dumps(change.recipe())))
+    assert again == change
+    assert torch.equal(again(activation(), AT, 2), change(activation(), AT, 2))
+
+
+@every_example
+@pytest.mark.parametrize("split", [1, 3, 4, 5])
+def test_a_run_cut_into_steps_is_changed_as_a_whole_one(change, split):
+    """Under a key/value cache a hook sees a few positions at a time."""
+    x = activation()
+    parts = [change(x[:, :split], AT, 0), change(x[:, split:], AT, split)]
+    assert torch.equal(torch.cat(parts, dim=1), change(x, AT, 0))
+
+
+@every_example
+def test_greedy_tokens_agree_with_and_without_the_cache(change, tiny_session):
+    cached, uncached = (
+        tiny_session.generate(TOKENS, 12, temperature=0, interventions=[change], use_cache=use) for use in (True, False)
+    )
+    assert cached == uncached
+
+
+@every_example
+def test_strength_zero_leaves_the_models_logits_as_they_were(change, tiny_session):
+    changed = tiny_session.logits(TOKENS, [replace(change, strength=0.0)])
+    assert torch.equal(changed, tiny_session.logits(TOKENS))
+
+
+@every_example
+def test_it_acts_on_the_model_as_on_a_tensor(change, tiny_session):
+    clean = tiny_session.capture(TOKENS, [AT])[AT]
+    assert torch.equal(tiny_session.capture(TOKENS, [AT], [change])[AT], change(clean[None], AT, 0)[0])
+
+
+@every_example
+@pytest.mark.parametrize("run", ["logits", "capture", "generate", "stream"])
+def test_after_an_exception_no_hook_is_left(change, run, tiny_session):
+    clean = tiny_session.logits(TOKENS)
+    runs = {
+        "logits": lambda: tiny_session.logits(TOKENS, [change, Failing()]),
+        "capture": lambda: tiny_session.capture(TOKENS, residual_points(3), [change, Failing()]),
+        "generate": lambda: tiny_session.generate(TOKENS, 4, interventions=[change, Failing()]),
+        "stream": lambda: tiny_session.stream([TOKENS], residual_points(3), lambda *_: None, [change, Failing()]),
+    }
+    with pytest.raises(RuntimeError, match="planted"):
+        runs[run]()
+    assert torch.equal(tiny_session.logits(TOKENS), clean)
+    assert not any(hook.has_hooks() for hook in tiny_session._wiring.bridge.hook_dict.values())
+
+
+class Failing:
+    """Raises in the middle of the forward pass."""
+
+    def hook_points(self):
+        return (HookPoint(2, "mlp_out"),)
+
+    def __call__(self, activation, at, first_pos):
+        raise RuntimeError("planted")
+
+    def recipe(self):
+        return {"kind": "failing"}
+
+
+def test_one_that_changes_the_shape_is_a_programmers_mistake(tiny_session):
+    class Cut(Failing):
+        def __call__(self, activation, at, first_pos):
+            return activation[:, :-1]
+
+    with pytest.raises(ValueError, match="failing changed shape"):
+        tiny_session.logits(TOKENS, [Cut()])
+
+
+def test_a_vector_of_the_wrong_width_is_refused(tiny_session):
+    with pytest.raises(UserError, match="must have 32 entries; it has 3"):
+        tiny_session.logits(TOKENS, [AddVector(AT, (1.0, 2.0, 3.0))])
+
+
+@pytest.mark.parametrize(
+    "recipe", [{}, {"kind": "no such kind"}, {"kind": "add_vector"}, {"kind": "replace_entries", "at": 3}]
+)
+def test_a_recipe_that_cannot_be_read_is_refused(recipe):
+    with pytest.raises(UserError):
+        operator_from_recipe(recipe)
