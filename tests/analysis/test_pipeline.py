@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -108,8 +109,7 @@ def test_a_lens_whose_formula_changed_is_run_again(
 def test_a_changed_text_set_is_run_again(
     load, store: ActivationStore, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(text_set.read_text_set, "__defaults__", (tmp_path,))
-    monkeypatch.setattr(text_set.text_sets, "__defaults__", (tmp_path,))
+    monkeypatch.setattr(pipeline, "read_text_set", partial(text_set.read_text_set, folder=tmp_path))
     spec = SPEC.with_(text="", text_set="mine")
     counts = []
     for texts in (["The cat."], ["The cat.", "The dog."]):
