@@ -203,6 +203,10 @@ def test_layer_0_is_at_the_bottom(harness):
     labels = page.locator(".grid .rows span")
     tops = {label.text_content(): label.bounding_box()["y"] for label in labels.all()}
     assert sorted(tops, key=tops.get) == ["5", "4", "3", "2", "1", "0"]
+    pixel = "(c, [x, y]) => [...c.getContext('2d').getImageData(x * c.width, y * c.height, 1, 1).data.slice(0, 3)]"
+    largest = page.locator("canvas").evaluate(pixel, [4.5 / 15, 2.5 / 6])
+    assert largest == [0xFF, 0xEA, 0x46]
+    assert page.locator("canvas").evaluate(pixel, [4.5 / 15, 3.5 / 6]) != largest
 
 
 @pytest.fixture(scope="module")
