@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float, Float32
 
 from analysis.site_statistics import SiteStatistics
 from analysis.stat_stream import LARGE, ratio
@@ -94,25 +94,11 @@ def llm_int8_features(inputs: Sequence[SiteStatistics], n_layers: int) -> Verdic
     # Where no dimension has both shares, the largest value says how near the nearest is.
     best = np.lexsort((-peaks.max(axis=0), -near))
 
-    def row(dim: int) -> Row:
-        site = inputs[int(peaks[:, dim].argmax())]
-        positive = float(np.mean([one.positive_share[dim] for one in inputs]))
-        return {
-            "dim": int(dim),
-            "layer_share": float(layer_share[dim]),
-            "position_share": float(position_share[dim]),
-            "layers": np.flatnonzero(reached[:, dim]).tolist(),
-            "value": float(site.abs_max[dim]),
-            "layer": site.at.layer,
-            "site": site.at.site,
-            "pos": int(site.abs_max_pos[dim]),
-            "text": int(site.abs_max_text[dim]),
-            "one_sidedness": max(positive, 1 - positive),
-        }
-
-    rows = [row(dim) for dim in best if meets[dim]]
+    found = best[meets[best]]
+    shares = {"layer_share": layer_share, "position_share": position_share}
+    rows = [_feature_row(inputs, int(dim), reached, shares) for dim in found]
     n_found = len(rows)
-    nearest = row(best[0]) | {"share_of_criterion": float(near[best[0]])}
+    nearest = _feature_row(inputs, int(best[0]), reached, shares) | {"share_of_criterion": float(near[best[0]])}
     sentence = (
         f"{_count(n_found, 'outlier feature')} (LLM.int8()): dimension {rows[0]['dim']} reaches 6 in "
         f"{rows[0]['layer_share']:.0%} of layers and at {rows[0]['position_share']:.0%} of positions."
@@ -217,6 +203,27 @@ def _massive_row(site: SiteStatistics, i: int) -> Row:
     row = _entry_row(site, site.by_value, i)
     times = ratio(np.abs(site.by_value.value[i : i + 1]), np.full(1, site.median, np.float32))
     return row | {"median_abs": site.median, "ratio": float(times[0])}
+
+
+def _feature_row(
+    inputs: Sequence[SiteStatistics],
+    dim: int,
+    reached: Bool[np.ndarray, "n_layers d"],
+    shares: dict[str, Float[np.ndarray, "d"]],
+) -> Row:
+    site = max(inputs, key=lambda one: float(one.abs_max[dim]))
+    positive = float(np.mean([one.positive_share[dim] for one in inputs]))
+    return {
+        "dim": dim,
+        **{name: float(share[dim]) for name, share in shares.items()},
+        "layers": np.flatnonzero(reached[:, dim]).tolist(),
+        "value": float(site.abs_max[dim]),
+        "layer": site.at.layer,
+        "site": site.at.site,
+        "pos": int(site.abs_max_pos[dim]),
+        "text": int(site.abs_max_text[dim]),
+        "one_sidedness": max(positive, 1 - positive),
+    }
 
 
 def _channel_row(site: SiteStatistics, dim: int) -> Row:
