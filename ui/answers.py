@@ -48,6 +48,8 @@ def _asked_answers(asked: Spec) -> "Answers | None":
             answers = job.future.result()
             state.forget_job()
             state.keep_answer(asked, answers)
+            for answer in answers if len(answers) > 1 or answers[0].report.spec.lens != asked.lens else ():
+                state.keep_answer(asked.with_(lens=answer.report.spec.lens, options={}), (answer,))
     return answers
 
 

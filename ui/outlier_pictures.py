@@ -1,6 +1,6 @@
 """The pictures of the Outliers page, each drawn from its Report, each with its caption."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -15,26 +15,42 @@ CONFIG = {"displayModeBar": False}
 RATIO = "largest over median magnitude"
 
 
-def strip(report: Report, pinned: int) -> int | None:
-    """The tokens, each on the heat of its highest max/median in any layer; returns the position to pin."""
+def strip(report: Report, pinned: int | None, on_pin: Callable[[int | None], None]) -> None:
+    """The tokens, each on the heat of its highest max/median in any layer."""
     highest = report.arrays["max_over_median"].max(axis=0)
     tokens = report.numbers["tokens"]
-    return token_strip(
-        tokens, highest, key="outliers-strip", label=f"{RATIO}, highest layer", unit="×", pinned=pinned, log=True
+    token_strip(
+        tokens,
+        highest,
+        key="outliers-strip",
+        label=f"{RATIO}, highest layer",
+        unit="×",
+        pinned=pinned,
+        on_pin=on_pin,
+        log=True,
     )
 
 
-def heat(report: Report, pinned: tuple[int, int]) -> tuple[int, int] | None:
-    """Layers by tokens; returns the cell to pin."""
+def heat(report: Report, pinned: tuple[int, int], on_pin: Callable[[tuple[int, int] | None], None]) -> None:
+    """Layers by tokens."""
     values = report.arrays["max_over_median"]
     names = [str(layer) for layer in range(len(values))]
     tokens = report.numbers["tokens"]
-    cell = heat_grid(values, names, tokens, key="outliers-heat", label=RATIO, unit="×", log=True, pinned=pinned)
+    heat_grid(
+        values,
+        names,
+        tokens,
+        key="outliers-heat",
+        label=RATIO,
+        unit="×",
+        log=True,
+        pinned=pinned,
+        on_pin=on_pin,
+    )
     caption(
         "The residual stream after each block: the largest magnitude in a token's vector over the median magnitude "
         "in it. Layer 0 is the first block; the colour is on a log scale."
     )
-    return cell
 
 
 def cell_words(report: Report, layer: int, pos: int) -> None:

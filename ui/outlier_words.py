@@ -51,8 +51,8 @@ def _sentences(rows: Sequence[Mapping[str, Any]], where_none: str) -> None:
 def what_if(report: Report, options: Sequence[Any], asked: Spec) -> None:
     """The switch, and what the model did with the entries changed."""
     st.markdown("### What if")
-    with st.container(horizontal=True):
-        for option in options:
+    for column, option in zip(st.columns([2, 2, 3]), reversed(options), strict=False):
+        with column:
             option_widget(option, asked)
     effect, sentence = report.numbers["what_if"], report.numbers.get("what_if_sentence")
     if sentence:

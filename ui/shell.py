@@ -60,11 +60,14 @@ def run_page(slug: str, module: ModuleType, pages: dict[str, Any]) -> None:
             st.switch_page(pages[asked.lens], query_params=state.code_of(asked))
         rail = draw_rail(asked, pages)
         question, tools = header.draw_header(title_of(slug))
-        _notices()
+        _say_bad_link()
+        caution = st.empty()
         if hasattr(module, "ask"):
             question.caption(module.QUESTION)
             module.ask(asked)
         answers = answers_to(asked)
+        if state.session().caution:
+            caution.warning(plain(state.session().caution), icon=":material/warning:")
     if answers is None:
         return
     with boundary("drawing this page"):
@@ -82,9 +85,7 @@ def run_page(slug: str, module: ModuleType, pages: dict[str, Any]) -> None:
         header.draw_how_to_read(lens, first.report, first.source)
 
 
-def _notices() -> None:
-    session = state.session()
-    if session.bad_link is not None:
-        tell(session.bad_link, "reading the link")
-    if session.caution:
-        st.warning(plain(session.caution), icon=":material/warning:")
+def _say_bad_link() -> None:
+    error = state.session().bad_link
+    if error is not None:
+        tell(error, "reading the link")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HOME = "what_stands_out"
 ADDRESS_FIELD = "view"
-MAX_ANSWERS = 12
+MAX_ANSWERS = 6
 _KEY = "steerscope"
 
 

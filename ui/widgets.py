@@ -37,7 +37,7 @@ def _choice(option: Option, label: str, bound: dict[str, Any]) -> None:
 
 def _range(option: Option, label: str, value: Any, bound: dict[str, Any], asked: Spec) -> None:
     """A slider with its number box and a reset."""
-    kind = type(option.default)
+    kind: Any = type(option.default)
     assert option.minimum is not None  # only options with a range come here
     assert option.maximum is not None
     low, high, step = kind(option.minimum), kind(option.maximum), kind(option.step or 1)

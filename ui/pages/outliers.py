@@ -32,17 +32,10 @@ def _one_text(report: Report, context: "Context") -> None:
     highest = np.unravel_index(int(ratio.argmax()), ratio.shape)
     layer = context.pinned("layer", ratio.shape[0], int(highest[0]))
     pos = context.pinned("pos", ratio.shape[1], int(highest[1]))
-    chosen = pictures.strip(report, pos)
-    if chosen is not None and chosen != pos:
-        state.pin(pos=chosen, dim=None)
-        pos = chosen
+    pictures.strip(report, pos, lambda chosen: state.pin(pos=chosen, dim=None))
     main, side = st.columns([5, 3], gap="medium")
     with main:
-        cell = pictures.heat(report, (layer, pos))
-        if cell is not None and cell != (layer, pos):
-            state.pin(layer=cell[0], pos=cell[1], dim=None)
-            # The strip above was drawn with the pin of before.
-            st.rerun(scope="fragment")
+        pictures.heat(report, (layer, pos), _pin_cell)
         dims = report.arrays["top_dims"][layer, pos].tolist()
         dim = context.pinned("dim", report.arrays["channel_norms_raw"].shape[1], dims[0])
         pictures.dimension_elsewhere(report, layer, pos, dim)
@@ -51,6 +44,11 @@ def _one_text(report: Report, context: "Context") -> None:
         _choose_dimension(dims, dim)
         pictures.top_dimensions(report, layer, pos, dim)
     _layer_pictures(report, layer)
+
+
+def _pin_cell(cell: tuple[int, int] | None) -> None:
+    layer, pos = cell or (None, None)
+    state.pin(layer=layer, pos=pos, dim=None)
 
 
 def _choose_dimension(dims: list[int], dim: int) -> None:

@@ -10,6 +10,7 @@ from analysis.report import Finding, Report
 from analysis.spec import Spec
 from ui import state
 from ui.numbers import say_number
+from ui.outlier_pictures import strip
 from ui.words import plain
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 QUESTION = "What is unusual about this model's activations on this text?"
 MAX_FINDINGS = 6
+STRIP_LENS = "outliers"
 
 
 def ask(asked: Spec) -> None:
@@ -31,6 +33,7 @@ def ask(asked: Spec) -> None:
 
 def render(reports: Sequence[Report], context: "Context") -> None:
     """The findings with the highest scores, six at most, each with a small picture and a link to its place."""
+    _tokens(reports, context)
     findings = sorted((one for report in reports for one in report.findings), key=lambda one: -one.score)
     if not findings:
         st.markdown("No lens found anything unusual in this text. A longer text, or another one, gives more to find.")
@@ -41,16 +44,30 @@ def render(reports: Sequence[Report], context: "Context") -> None:
     st.caption("Ranked by how far each magnitude lies from what is usual; no sentence is written by hand.")
 
 
+def _tokens(reports: Sequence[Report], context: "Context") -> None:
+    """The text, token by token; a press opens the lens whose heat it wears, with that token pinned."""
+    report = next((one for one in reports if one.spec.lens == STRIP_LENS and one.numbers["tokens"]), None)
+    if report is None:
+        return
+
+    def open_there(pos: int | None) -> None:
+        spec = context.spec.with_(lens=STRIP_LENS, options={}, pins={} if pos is None else {"pos": pos})
+        st.switch_page(context.pages[STRIP_LENS], query_params=state.code_of(spec))
+
+    strip(report, None, open_there)
+
+
 def _card(finding: Finding, context: "Context") -> None:
     st.markdown(f"**{plain(finding.sentence)}**")
-    with st.container(horizontal=True, vertical_alignment="center"):
-        if finding.series:
-            st.html(spark(finding.series), width="content")
-        st.markdown(f"{plain(say_number(finding.magnitude))} {plain(finding.unit)}")
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        with st.container(horizontal=True, vertical_alignment="center", width="content"):
+            if finding.series:
+                st.html(spark(finding.series), width="content")
+            st.markdown(f"{plain(say_number(finding.magnitude))} {plain(finding.unit)}", width="content")
         page = context.pages.get(finding.lens)
         if page is not None:
             spec = context.spec.with_(lens=finding.lens, options={}, pins=dict(finding.place))
-            st.page_link(page, label=f"Show in {page.title}", query_params=state.code_of(spec))
+            st.page_link(page, label=f"Show in {page.title}", width="content", query_params=state.code_of(spec))
 
 
 def spark(series: Sequence[float], step_px: int = 6, height_px: int = 32) -> str:

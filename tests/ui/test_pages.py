@@ -1,0 +1,208 @@
+"""Every page, run without a browser on tiny models: it draws, restores a link, refuses a bad one, and stays."""
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from analysis.spec import Spec, from_code, to_code
+from capture.errors import UserError
+from tests.models import FAMILIES, tiny_tokenizer
+from ui import answers, resources, shell, state
+
+APP = Path(__file__).resolve().parents[2] / "app.py"
+TEXT = "Once upon a time a small bear sat near the river."
+PAGES = ("what_stands_out", "outliers")
+ODD_TEXTS = {
+    "one token": "a",
+    "emoji": "a 🙂 and a 👩‍👩‍👧",
+    "right to left": "שלום עולם",
+    "HTML": "<img src=x onerror=alert(1)><b>bold</b>",
+    "markup": "![x](https://example.org/x.png) $x$ :red[y] `z`",
+}
+
+
+@pytest.fixture
+def load(monkeypatch, tiny_session):
+    """The loader that the app has instead of the real one; `sessions` may be filled by a test."""
+    sessions = {"stories": tiny_session}
+
+    def from_table(name: str, dtype: str):
+        if name not in sessions:
+            raise UserError(f"No model is called {name!r}.", "Choose one of the sidebar's.")
+        return sessions[name]
+
+    monkeypatch.setattr(resources, "load", from_table)
+    monkeypatch.setattr(resources, "store", lambda: None)
+    monkeypatch.setattr(answers, "PATIENCE_S", 60.0)
+    return sessions
+
+
+@pytest.fixture
+def open_app(load):
+    """`open_app(spec or code)` is the app after its first run at that address."""
+
+    def opened(view: Spec | str | None = None) -> AppTest:
+        app = AppTest.from_file(str(APP), default_timeout=90)
+        if view is not None:
+            app.query_params[state.ADDRESS_FIELD] = to_code(view) if isinstance(view, Spec) else view
+        return app.run()
+
+    return opened
+
+
+def shown(app: AppTest) -> Spec:
+    """The Spec in the address."""
+    values = app.query_params[state.ADDRESS_FIELD]
+    return from_code(values[0] if isinstance(values, list) else values)
+
+
+def test_pages_are_found_with_the_landing_page_first():
+    assert tuple(shell.pages()) == PAGES
+
+
+@pytest.mark.parametrize("slug", PAGES)
+def test_a_page_draws_and_its_address_spells_it(open_app, slug):
+    app = open_app(Spec(slug, text=TEXT))
+    assert not app.exception
+    assert not app.error
+    assert app.title[0].value == shell.title_of(slug)
+    assert shown(app).lens == slug
+    assert shown(app).text == TEXT
+    assert shown(app).fingerprint
+
+
+def test_the_landing_page_is_filled_with_the_tour_at_once(open_app):
+    app = open_app()
+    assert not app.error
+    assert shown(app).text == state.tour_spec().text
+    assert sum(markdown.value.startswith("**") for markdown in app.markdown) >= 3
+
+
+@pytest.mark.parametrize("slug", PAGES)
+def test_a_link_restores_text_options_and_pins(open_app, slug):
+    options = {"what_if": "zero"} if slug == "outliers" else {}
+    spec = Spec(slug, text=TEXT, bos=False, options=options, pins={"layer": 1, "pos": 2, "dim": 3})
+    first = shown(open_app(spec))
+    again = open_app(first)
+    assert not again.error
+    assert shown(again) == first
+    assert (first.pins, first.bos, first.options) == (spec.pins, False, options)
+    assert again.sidebar.toggle[0].value is False
+    assert again.sidebar.text_area[0].value == TEXT
+
+
+BAD_LINKS = {
+    "cut": to_code(Spec("outliers", text=TEXT))[:-20],
+    "noise": "kJ3-" * 16_000,
+    "too long": "A" * 65_000,
+    "no such page": to_code(Spec("nothing", text=TEXT)),
+    "markup": to_code(Spec("outliers", text=TEXT, model="![x](https://example.org/x.png)")),
+}
+
+
+@pytest.mark.parametrize("code", BAD_LINKS.values(), ids=BAD_LINKS)
+def test_a_bad_link_gets_one_sentence_and_no_traceback(open_app, code):
+    app = open_app(code)
+    assert not app.exception
+    assert len(app.error) == 1
+    assert "![x](" not in app.error[0].value
+    assert "Traceback" not in app.error[0].value
+
+
+@pytest.mark.parametrize("name", ["cut", "noise", "too long", "no such page"])
+def test_after_a_bad_link_the_tour_is_shown(open_app, name):
+    app = open_app(BAD_LINKS[name])
+    assert shown(app).text == state.tour_spec().text
+    assert app.sidebar.text_area[0].value == state.tour_spec().text
+
+
+@pytest.mark.parametrize("slug", PAGES)
+@pytest.mark.parametrize("text", ODD_TEXTS.values(), ids=ODD_TEXTS)
+def test_an_odd_text_is_shown_as_it_was_typed(open_app, slug, text):
+    app = open_app(Spec(slug, text=text))
+    assert not app.exception
+    assert not app.error
+    for element in (*app.markdown, *app.caption):
+        assert "![x](" not in element.value
+        assert "<img" not in element.value.replace("\\<img", "")
+
+
+@pytest.mark.parametrize(("text", "word"), {"": "at least one", "word " * 20_000: "64"}.items(), ids=["empty", "100 k"])
+def test_a_refused_text_leaves_the_view_before_and_its_address(open_app, text, word):
+    app = open_app(Spec("outliers", text=TEXT))
+    before = app.query_params[state.ADDRESS_FIELD]
+    app.sidebar.text_area[0].set_value(text).run()
+    assert not app.exception
+    assert len(app.error) == 1
+    assert word in app.error[0].value
+    assert app.query_params[state.ADDRESS_FIELD] == before
+    assert any("What the definitions say" in markdown.value for markdown in app.markdown)
+
+
+def test_another_text_gives_another_address(open_app):
+    app = open_app(Spec("outliers", text=TEXT))
+    app.sidebar.text_area[0].set_value("The cat sat on the mat.").run()
+    assert not app.error
+    assert shown(app).text == "The cat sat on the mat."
+
+
+def test_an_unknown_model_is_refused_and_the_view_before_stays(open_app):
+    app = open_app(Spec("outliers", text=TEXT))
+    app.sidebar.selectbox[0].set_value("Other model…").run()
+    app.sidebar.text_input[0].set_value("/no/such/folder").run()
+    assert not app.exception
+    assert "/no/such/folder" in app.error[0].value.replace("\\", "")
+    assert shown(app).model == "stories"
+
+
+def test_an_unforeseen_error_shows_an_id_and_logs_the_traceback(open_app, load, caplog):
+    load["stories"] = None
+    app = open_app()
+    code = app.error[0].value.rpartition("error ")[2].rstrip("]")
+    assert "Something went wrong" in app.error[0].value
+    assert f"error {code}" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+def test_nothing_to_show_offers_the_tour(open_app):
+    app = open_app(Spec("outliers", text=""))
+    assert len(app.error) == 1
+    next(button for button in app.button if "tour" in button.label).click()
+    app.run()
+    assert not app.error
+    assert shown(app).text == state.tour_spec().text
+
+
+def test_a_link_made_with_other_weights_is_shown_with_a_caution(open_app):
+    app = open_app(Spec("outliers", text=TEXT, fingerprint="0" * 16))
+    assert not app.error
+    assert "00000000" in app.warning[0].value
+
+
+def test_what_if_compares_clean_and_edited(open_app):
+    app = open_app(Spec("outliers", text=TEXT, options={"what_if": "zero", "criterion": "loudest_dims"}))
+    assert [metric.label for metric in app.metric] == [
+        "Entries changed",
+        "Loss, nats per token",
+        "KL from clean, nats per token",
+    ]
+
+
+@pytest.mark.parametrize("slug", PAGES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_page_draws_on_every_family_or_says_what_it_needs(open_app, load, slug, family):
+    from capture.session import ModelSession
+
+    load["stories"] = ModelSession(FAMILIES[family](), tiny_tokenizer(), name=family)
+    app = open_app(Spec(slug, text=TEXT))
+    assert not app.exception
+    assert not app.error
+
+
+@pytest.mark.parametrize("slug", PAGES)
+def test_a_text_set_is_shown_by_layer(open_app, slug):
+    app = open_app(Spec(slug, text_set="tour"))
+    assert not app.exception
+    assert not app.error
+    assert shown(app).text_set == "tour"
