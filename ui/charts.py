@@ -170,9 +170,12 @@ def ranked_bars(
     )
     ticks = {"tickvals": np.arange(len(labels)), "ticktext": labels, "showgrid": False}
     down = {**ticks, "range": [len(labels) - 0.5, -0.5], "zeroline": False}
-    margin = {"l": 8, "r": 56, "t": 8, "b": 8}
-    height = 56 + BAR_PX * max(2, len(labels))
-    return figure([trace], _axis(axis_title(quantity, unit), log), down, height=height, margin=margin)
+    # Plotly's own range leaves no room for the numbers at the bars' ends.
+    low, high = min(0, *lengths[np.isfinite(lengths)], 0), max(0, *lengths[np.isfinite(lengths)], 0)
+    span = {} if log or low == high else {"range": [1.2 * low - 0.02 * high, 1.2 * high - 0.02 * low]}
+    across = {**_axis(axis_title(quantity, unit), log), **span}
+    margin = {"l": 8, "r": 56 if log else 8, "t": 8, "b": 8}
+    return figure([trace], across, down, height=56 + BAR_PX * max(2, len(labels)), margin=margin)
 
 
 def gate_scatter(
@@ -241,10 +244,8 @@ def layer_lines(
     ]
     n_layers = max((len(trace.x) for trace in traces), default=1)
     across = {"title": "layer", "dtick": max(1, n_layers // 12), "range": [-0.3, n_layers - 0.7], "zeroline": False}
-    shapes = [] if pinned is None else [{"type": "line", "x0": pinned, "x1": pinned, "yref": "paper", "y0": 0, "y1": 1}]
-    for shape in shapes:
-        shape["line"] = {"color": INK, "width": 1, "dash": "dot"}
-    return figure(traces, across, _axis(axis_title(quantity, unit), log), shapes=shapes)
+    drawn = figure(traces, across, _axis(axis_title(quantity, unit), log))
+    return drawn if pinned is None else drawn.add_vline(pinned, line={"color": INK, "width": 1, "dash": "dot"})
 
 
 def tokens_bar(

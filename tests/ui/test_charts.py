@@ -119,6 +119,13 @@ def test_ranked_bars_keep_the_order_with_the_first_on_top():
     assert list(drawn.data[0].marker.opacity) == [1.0, charts.FAINT]
 
 
+def test_bars_leave_room_for_their_numbers_on_both_sides():
+    span = charts.ranked_bars(["a", "b", "c"], [-10.0, 5.0, np.nan], quantity="value").layout.xaxis.range
+    assert span[0] < -11.5
+    assert span[1] > 5.9
+    assert charts.ranked_bars([], [], quantity="value").layout.xaxis.range is None
+
+
 def test_the_line_of_normal_quantiles_runs_through_the_quartiles():
     normal = np.array([-2, -0.6745, 0, 0.6745, 2])
     drawn = charts.histogram_with_qq([1.0], normal, 10 + 3 * normal, quantity="value")

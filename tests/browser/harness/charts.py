@@ -36,6 +36,7 @@ figures = {
     "binned": charts.binned(
         10.0 ** np.arange(-3, 4), [3, 100, 12_400, 900, 20, 1], quantity="|activation|", log_x=True
     ),
+    "ranked_bars signed": charts.ranked_bars(["dim 5", "dim 80", "dim 3"], [-12.4, 8.1, -0.3], quantity="value"),
     "spark": charts.spark(norms[:40]),
 }
 columns = st.columns(2)
