@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
+from analysis.magnitudes import ratio
 from analysis.site_statistics import SiteStatistics
-from analysis.stat_stream import LARGE, ratio
+from analysis.stat_stream import LARGE
 from analysis.top_entries import TopEntries
 
 MASSIVE_VALUE = 100.0

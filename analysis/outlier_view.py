@@ -10,9 +10,10 @@ from jaxtyping import Float, Float32, Int
 from analysis.attention_sinks import sink_share
 from analysis.flatness import channel_norms, rotate
 from analysis.lens import Progress, Subject
+from analysis.magnitudes import ratio, row_medians, token_smoothness
 from analysis.moments import kurtosis_along
 from analysis.site_statistics import ENTRIES_OF_A_SET, SiteStatistics, statistics_of_stream, statistics_of_text
-from analysis.stat_stream import Keep, StatStream, ratio, row_medians, token_smoothness
+from analysis.stat_stream import Keep, StatStream
 from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.session import ModelShape

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from analysis.stat_stream import Keep, StatStream, row_medians
+from analysis.magnitudes import row_medians
+from analysis.stat_stream import Keep, StatStream
 from analysis.top_entries import TopEntries
 from capture.hook_point import HookPoint
 

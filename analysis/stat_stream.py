@@ -13,7 +13,9 @@ from jaxtyping import Bool, Float, Float32, Int, Shaped
 from torch import Tensor
 
 from analysis.log_histogram import LogBins, quantile
+from analysis.magnitudes import ratio, row_medians, token_smoothness
 from analysis.moments import Moments, merge_moments, moments_of
+from analysis.place_hash import place_hash
 from analysis.top_entries import TopEntries, merge_entries, rows_in_reach, top_entries
 from capture.errors import UserError
 from capture.hook_point import HookPoint
@@ -134,22 +136,6 @@ class StatStream:
         return self.seen
 
 
-def row_medians(magnitudes: Float32[np.ndarray, "n d"]) -> Float32[np.ndarray, "n"]:
-    """The median of each row, as NumPy defines it; one partition, where np.median takes two."""
-    d = magnitudes.shape[1]
-    middle = d // 2
-    parted = np.partition(magnitudes, middle, axis=1)
-    if d % 2:
-        return parted[:, middle]
-    return (parted[:, middle] + parted[:, :middle].max(axis=1)) / 2
-
-
-def ratio(above: Shaped[np.ndarray, "*n"], below: Shaped[np.ndarray, "*n"]) -> Shaped[np.ndarray, "*n"]:
-    """above / below, 0 where both are 0, and the largest float32 where only `below` is."""
-    quotient = np.divide(above, below, out=np.zeros(np.shape(above), np.float32), where=below > 0)
-    return np.where((below > 0) | (above == 0), quotient, np.finfo(np.float32).max).astype(np.float32)
-
-
 def _rows(values: Tensor | np.ndarray) -> Float32[np.ndarray, "n d"]:
     array = values.detach().float().cpu().numpy() if isinstance(values, Tensor) else values
     return np.ascontiguousarray(array.reshape(len(array), math.prod(array.shape[1:])), dtype=np.float32)
@@ -185,11 +171,12 @@ def _look(
 ) -> Seen:
     """What one batch leaves behind; `before` only says which entries cannot reach the top any more."""
     magnitude = np.abs(rows)
-    peak = (magnitude.view(np.int32) >> 10).argmax(axis=0)
+    abs_max = magnitude.max(axis=0)
+    peak = _peak_rows(magnitude, abs_max, before)
     first = rows[pos == 0].astype(np.float64)
     seen: dict[str, Any] = {
         "moments": moments_of(rows),
-        "abs_max": magnitude.max(axis=0),
+        "abs_max": abs_max,
         "abs_max_text": text[peak],
         "abs_max_pos": pos[peak],
         "n_positive": (rows > 0).sum(axis=0),
@@ -206,7 +193,7 @@ def _look(
         seen["ratios"] = _top(batch[ahead], batch[ahead].ratios(), keep.top_k, floor)
     if keep.quantiles:
         seen["value_counts"] = VALUE_BINS.count_signed(rows)
-        seen["channel_counts"] = CHANNEL_BINS.count_by_column(magnitude).astype(np.int32)
+        seen["channel_counts"] = CHANNEL_BINS.count_by_column(magnitude)
         seen["token_counts"] = _count_tokens(batch)
     if keep.gram:
         wide = rows.astype(np.float64)
@@ -216,29 +203,22 @@ def _look(
     return Seen(**seen)
 
 
+def _peak_rows(magnitude: Float32[np.ndarray, "n d"], abs_max: Float32[np.ndarray, "d"], before: Any) -> Any:
+    """The row of each channel's largest magnitude; 0 for channels where an earlier batch had a larger one."""
+    rows = np.zeros(len(abs_max), np.int64)
+    ahead = np.flatnonzero(_grid(abs_max) >= (_grid(before.abs_max) if before else 0))
+    rows[ahead] = _grid(np.ascontiguousarray(magnitude[:, ahead])).argmax(axis=0)
+    return rows
+
+
 def _top(batch: _Batch, keys: Float32[np.ndarray, "n d"], limit: int, floor: float) -> TopEntries:
     return top_entries(keys, batch.rows, batch.median, batch.text, batch.pos, limit, floor)
-
-
-def token_smoothness(rows: Float32[np.ndarray, "*n d"], peaks: Float32[np.ndarray, "*n"]) -> Float32[np.ndarray, "*n"]:
-    """mu = max |x| / RMS of each token's vector, in [1, sqrt(d)]; 0 for a vector of zeros."""
-    wide = rows.astype(np.float64)
-    rms = np.sqrt(np.einsum("...d,...d->...", wide, wide) / rows.shape[-1])
-    return np.divide(peaks, rms, out=np.zeros_like(rms), where=rms > 0).astype(np.float32)
 
 
 def _count_tokens(batch: _Batch) -> Int[np.ndarray, "quantities token_bins"]:
     smoothness = token_smoothness(batch.rows, batch.peaks)
     quantities = (batch.peaks, batch.median, ratio(batch.peaks, batch.median), smoothness)
     return np.stack([VALUE_BINS.count(quantity) for quantity in quantities])
-
-
-def place_hash(text: Int[np.ndarray, "n"], pos: Int[np.ndarray, "n"]) -> Shaped[np.ndarray, "n"]:
-    """An even 64-bit hash of where a row stands (SplitMix64), so that a draw of rows does not hang on their order."""
-    mixed = (text.astype(np.uint64) << np.uint64(32)) + pos.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
-    return mixed ^ (mixed >> np.uint64(31))
 
 
 def _lowest(rows: np.ndarray, hashes: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
@@ -269,9 +249,9 @@ def _merge(a: Any, b: Any, keep: Keep) -> Seen:
     return Seen(**merged)
 
 
-def _grid(magnitude: Float32[np.ndarray, "d"]) -> Int[np.ndarray, "d"]:
+def _grid(magnitude: Float32[np.ndarray, "*n"]) -> Int[np.ndarray, "*n"]:
     """Magnitudes on the grid that `top_entries` compares on, as integers of the same order."""
-    return (magnitude.view(np.int32) >> 10).astype(np.int64)
+    return magnitude.view(np.int32) >> 10
 
 
 def _later(a: Int[np.ndarray, "keys d"], b: Int[np.ndarray, "keys d"]) -> Bool[np.ndarray, "d"]:

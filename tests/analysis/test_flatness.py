@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from analysis.flatness import channel_norms, flatness, relative_flatness, rotate, rotation_factors
-from analysis.stat_stream import token_smoothness
+from analysis.magnitudes import token_smoothness
 
 norms = arrays(np.float64, st.integers(1, 12), elements=st.floats(0, 100))
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
+from analysis.magnitudes import row_medians, token_smoothness
 from analysis.moments import kurtosis_along, moments_of
-from analysis.stat_stream import Keep, StatStream, row_medians, token_smoothness
+from analysis.stat_stream import Keep, StatStream
 from capture.errors import UserError
 from capture.hook_point import HookPoint
 
