@@ -16,11 +16,12 @@ from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.intervention import Intervention
 from capture.store_codec import capture_key, from_bytes, to_bytes
-from capture.store_file import default_path, open_file
+from capture.store_file import default_path, open_file, roll_back
 from capture.store_pieces import insert_pieces, read_pieces
 from capture.store_timings import Timing, Timings, size_class
 
 LIMIT_BYTES = 2 * 1024**3
+TIMINGS_KEPT_S = 30 * 24 * 3600
 KINDS = ("report", "statistics", "capture")
 
 Source = Literal["store", "fresh"]
@@ -147,12 +148,13 @@ class ActivationStore:
         if kind not in KINDS:
             raise UserError(f"The store keeps nothing called {kind!r}.", f"Choose one of: {', '.join(KINDS)}.")
         with self._transaction() as cursor:
-            cursor.execute("DELETE FROM pieces WHERE object_id IN (SELECT id FROM objects WHERE kind = ?)", [kind])
-            cursor.execute("DELETE FROM objects WHERE kind = ?", [kind])
+            self._remove(cursor, "kind = ?", [kind])
 
     def close(self) -> None:
-        """Save what is still in memory and let go of the file."""
+        """Save what is still in memory, forget times of long ago, and let go of the file."""
         self._save_uses()
+        with self._transaction() as cursor:
+            cursor.execute("DELETE FROM timings WHERE timed_at < ?", [time.time() - TIMINGS_KEPT_S])
         self._connection.close()
 
     def _read_one(self, kind: str, key: str) -> bytes | None:
@@ -183,7 +185,8 @@ class ActivationStore:
         with self._transaction() as cursor:
             there = {} if replace or not objects else _find(cursor, kind, list(objects))
             objects = {key: one for key, one in objects.items() if key not in there}
-            shared = self._remove_same(cursor, kind, list(objects)) if objects else set()
+            marks = ",".join("?" * len(objects))
+            shared = self._remove(cursor, f"kind = ? AND key IN ({marks})", [kind, *objects]) if objects else set()
             for key, (header, data) in objects.items():
                 row = cursor.execute(
                     "INSERT INTO objects VALUES (nextval('object_ids'), ?, ?, ?, ?, ?, ?) RETURNING id",
@@ -193,12 +196,10 @@ class ActivationStore:
                 insert_pieces(cursor, row[0], data)
             self._make_room(cursor)
 
-    def _remove_same(self, cursor: duckdb.DuckDBPyConnection, kind: str, keys: list[str]) -> set[str]:
-        """Remove objects of these keys; returns the keys that were shared by link."""
-        marks = ",".join("?" * len(keys))
-        rows = cursor.execute(
-            f"DELETE FROM objects WHERE kind = ? AND key IN ({marks}) RETURNING id, key, is_shared", [kind, *keys]
-        ).fetchall()
+    def _remove(self, cursor: duckdb.DuckDBPyConnection, where: str, values: list[str]) -> set[str]:
+        """Remove objects and their pieces; returns the keys of those that were shared by link."""
+        removed = "DELETE FROM objects WHERE " + where + " RETURNING id, key, is_shared"
+        rows = cursor.execute(removed, values).fetchall()
         if rows:
             cursor.execute(f"DELETE FROM pieces WHERE object_id IN ({','.join(str(row[0]) for row in rows)})")
         return {key for _, key, is_shared in rows if is_shared}
@@ -217,9 +218,7 @@ class ActivationStore:
             total -= n_bytes
             removed.append(identity)
         if removed:
-            ids = ",".join(map(str, removed))
-            cursor.execute(f"DELETE FROM objects WHERE id IN ({ids})")
-            cursor.execute(f"DELETE FROM pieces WHERE object_id IN ({ids})")
+            self._remove(cursor, f"id IN ({','.join(map(str, removed))})", [])
 
     def _save_uses(self) -> None:
         with self._transaction() as cursor:
@@ -229,7 +228,7 @@ class ActivationStore:
         """Uses and timings wait in memory, so that a read writes nothing."""
         used, self._used = self._used, {}
         if used:
-            cursor.executemany("UPDATE objects SET used_at = ? WHERE id = ?", [[at, one] for one, at in used.items()])
+            cursor.executemany("UPDATE objects SET used_at = ? WHERE id = ?", [[at, one] for one, at in list(used.items())])
         timings, self._timings.unsaved = self._timings.unsaved, []
         if timings:
             rows = [[one.action, one.shape, one.seconds, time.time()] for one in timings]
@@ -270,16 +269,8 @@ class ActivationStore:
                 yield cursor
                 cursor.execute("COMMIT")
             except BaseException:
-                _roll_back(cursor)
+                roll_back(cursor)
                 raise
-
-
-def _roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
-    try:
-        cursor.execute("ROLLBACK")
-    except duckdb.TransactionException:
-        # A failed COMMIT has ended the transaction already.
-        return
 
 
 def _find(cursor: duckdb.DuckDBPyConnection, kind: str, keys: list[str]) -> dict[str, _Kept]:

@@ -1,8 +1,9 @@
-"""Opening the store's one DuckDB file: where it is, who holds it, what if it is damaged."""
+"""The store's one DuckDB file: where it is, who holds it, what if it is damaged."""
 
 import os
 import re
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -50,8 +51,9 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(str(path), config=HARDENED)
     try:
         migrate(connection)
-        connection.execute("SELECT count(*), sum(n_bytes), max(used_at), max(header) FROM objects").fetchone()
-        connection.execute("SELECT count(*), sum(object_id), sum(n) FROM pieces").fetchone()
+        # An unfetched result keeps a snapshot open, and with it every row that is removed later: 820 MB for 20 MB.
+        connection.execute("SELECT count(*), sum(n_bytes), max(used_at), max(header) FROM objects").fetchall()
+        connection.execute("SELECT count(*), sum(object_id), sum(n) FROM pieces").fetchall()
     except (duckdb.Error, UserError):
         connection.close()
         raise
@@ -97,3 +99,10 @@ def _move_aside(path: Path) -> Path:
     if log.exists():
         log.rename(moved.with_name(f"{moved.name}.wal"))
     return moved
+
+
+def roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
+    """End a transaction without its changes."""
+    # A failed COMMIT has ended the transaction already.
+    with suppress(duckdb.TransactionException):
+        cursor.execute("ROLLBACK")

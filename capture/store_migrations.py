@@ -26,8 +26,8 @@ LATEST = max(MIGRATIONS)
 def version(cursor: duckdb.DuckDBPyConnection) -> int:
     """The version of the tables in a file; 0 for a new file."""
     cursor.execute("CREATE TABLE IF NOT EXISTS schema_version (version INTEGER)")
-    row = cursor.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
-    return int(row[0]) if row else 0
+    rows = cursor.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchall()
+    return int(rows[0][0])
 
 
 def migrate(cursor: duckdb.DuckDBPyConnection, to: int = LATEST) -> int:

@@ -174,6 +174,15 @@ def test_a_report_that_was_shared_is_never_removed_for_want_of_room(store):
     assert (store.report("shared"), store.report("other")) == ("y" * 1000, None)
 
 
+def test_the_file_does_not_grow_with_what_was_removed(store):
+    store.limit_bytes = 16_000_000
+    for n in range(20):
+        store.keep_report(f"r{n}", "outliers", "f", str(n % 10) * 8_000_000)
+    # 160 MB were written and 16 MB are kept; what was removed waits for DuckDB's next checkpoint.
+    assert store.path.stat().st_size < 80_000_000
+    assert [store.report(f"r{n}") for n in (17, 18, 19)] == [None, "8" * 8_000_000, "9" * 8_000_000]
+
+
 def test_contents_count_objects_and_bytes_of_each_kind(store):
     store.keep_report("r", "outliers", "f", "x" * 10)
     store.captures(FakeSession(), (1, 2), POINTS[:1], keep=True)
