@@ -52,6 +52,11 @@ class Watch:
             self.foreign.append(request.url)
 
 
+def find_chromium() -> str | None:
+    """The path of Chromium, where it is installed."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
 def free_port() -> int:
     """A port of the loopback that nothing listens on."""
     with socket.socket() as probe:
@@ -105,7 +110,7 @@ def serve() -> Iterator[Callable[..., str]]:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """Debian's Chromium, headless; skips where the program is not installed."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    program = find_chromium()
     if program is None:
         pytest.skip("needs Chromium: apt-get install chromium")
     with sync_playwright() as playwright:
