@@ -15,12 +15,12 @@ class TrainingRecipe:
     d_vocab: int = 4096
     context: int = 512
     activation: str = "silu"
-    windows: str = "128:0.6,256:0.85,512:1"
+    windows: str = "128:0.7,256:0.95,512:1"
     """Sequence length in tokens and the share of the steps until which it holds: short ones are cheaper."""
     batch_tokens: int = 8192
     micro_tokens: int = 2048
     """Tokens of one forward and backward pass; small enough for the processor's cache."""
-    total_tokens: int = 60_000_000
+    total_tokens: int = 36_000_000
     learning_rate: float = 3e-3
     weight_decay: float = 0.1
     warmup_steps: int = 100
