@@ -228,11 +228,12 @@ class ActivationStore:
         """Uses and timings wait in memory, so that a read writes nothing."""
         used, self._used = self._used, {}
         if used:
-            cursor.executemany("UPDATE objects SET used_at = ? WHERE id = ?", [[at, one] for one, at in list(used.items())])
+            rows = [[at, identity] for identity, at in list(used.items())]
+            cursor.executemany("UPDATE objects SET used_at = ? WHERE id = ?", rows)
         timings, self._timings.unsaved = self._timings.unsaved, []
         if timings:
-            rows = [[one.action, one.shape, one.seconds, time.time()] for one in timings]
-            cursor.executemany("INSERT INTO timings VALUES (?, ?, ?, ?)", rows)
+            measured = [[one.action, one.shape, one.seconds, time.time()] for one in timings]
+            cursor.executemany("INSERT INTO timings VALUES (?, ?, ?, ?)", measured)
 
     def _past_timings(self) -> list[Timing]:
         with self._cursor() as cursor:

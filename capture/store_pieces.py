@@ -9,12 +9,14 @@ import pyarrow as pa
 from capture.store_migrations import PIECE_BYTES
 
 
-def insert_pieces(cursor: duckdb.DuckDBPyConnection, object_id: int, data: bytes) -> None:
+def insert_pieces(
+    cursor: duckdb.DuckDBPyConnection, object_id: int, data: bytes, piece_bytes: int = PIECE_BYTES
+) -> None:
     """Cut bytes into pieces and insert them through Arrow, without copying them one by one."""
-    n = -(-len(data) // PIECE_BYTES)
+    n = -(-len(data) // piece_bytes)
     if not n:
         return
-    ends = np.minimum(np.arange(n + 1, dtype=np.int64) * PIECE_BYTES, len(data))
+    ends = np.minimum(np.arange(n + 1, dtype=np.int64) * piece_bytes, len(data))
     columns = {
         "object_id": pa.array(np.full(n, object_id, dtype=np.int64)),
         "n": pa.array(np.arange(n, dtype=np.int32)),
