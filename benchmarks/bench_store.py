@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.record import interleaved, percentiles, ratios, record
-from capture import store_pieces
 from capture.hook_point import HookPoint, residual_points
 from capture.session import ModelSession
 from capture.store import ActivationStore, _find
 from capture.store_codec import capture_key, from_bytes
+from capture.store_pieces import insert_pieces, read_pieces
 
 N_LAYERS = 6
 TOKENS = (32, 128, 512)
@@ -65,13 +65,13 @@ def variants(given: Setup, tokens: list[int], at: tuple[HookPoint, ...]) -> dict
 
     def read() -> dict[HookPoint, Tensor]:
         # As `store.captures` reads, without its choice.
-        keys = {at: capture_key(session.fingerprint, session.dtype, session.processing, tokens, at) for at in points}
+        model = (session.fingerprint, session.dtype, session.processing)
+        keys = {point: capture_key(*model, tokens, point) for point in at}
         with store._snapshot() as cursor:
             kept = _find(cursor, "capture", list(keys.values()))
             found = store._read(cursor, kept)
-        return {at: from_bytes(kept[key].header, found[key]) for at, key in keys.items()}
+        return {point: from_bytes(kept[key].header, found[key]) for point, key in keys.items()}
 
-    points = at
     return {"recompute": lambda: session.capture(tokens, at), "read": read}
 
 
@@ -80,21 +80,16 @@ def layouts(folder: Path, n_objects: int = 4 * N_OTHERS, n_bytes: int = 128 * 10
     import duckdb
 
     reads: dict[str, Callable[[], Any]] = {}
-    data = bytes(
-        torch.randint(0, 256, (n_bytes,), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)).tolist()
-    )
-    kept_size = store_pieces.PIECE_BYTES
+    data = bytes(range(256)) * (n_bytes // 256)
     for name, size in LAYOUTS.items():
         connection = duckdb.connect(str(folder / f"{size}.duckdb"), config={"threads": "1"})
         connection.execute(
             "CREATE TABLE pieces (object_id BIGINT, n INTEGER, data BLOB USING COMPRESSION uncompressed)"
         )
-        store_pieces.PIECE_BYTES = size
         for identity in range(n_objects):
-            store_pieces.insert_pieces(connection, identity, data)
+            insert_pieces(connection, identity, data, size)
         connection.execute("CHECKPOINT")
-        reads[name] = lambda connection=connection: store_pieces.read_pieces(connection, [n_objects // 2])
-    store_pieces.PIECE_BYTES = kept_size
+        reads[name] = lambda connection=connection: read_pieces(connection, [n_objects // 2])
     return reads
 
 
