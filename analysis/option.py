@@ -1,5 +1,6 @@
 """An option of a lens, declared once: it gives the widget, the URL field, the CLI flag, the check and the help."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,13 +51,13 @@ class Option:
         inside = (self.minimum is None or number >= self.minimum) and (self.maximum is None or number <= self.maximum)
         if not inside or number != number or (kind is int and number != int(number)):
             raise self._refusal(given, f"a whole {allowed[2:]}" if kind is int else allowed)
-        return kind(number)
+        return int(number) if kind is int else number
 
     def _refusal(self, given: Any, allowed: str) -> UserError:
         return UserError(f"{self.label} must be {allowed}; {given!r} was given.", f"The default is {self.default}.")
 
 
-def read_options(options: tuple[Option, ...], given: dict[str, Any]) -> dict[str, OptionValue]:
+def read_options(options: tuple[Option, ...], given: Mapping[str, Any]) -> dict[str, OptionValue]:
     """All options with given values checked and the rest at their defaults; refuses unknown names."""
     known = {option.name: option for option in options}
     if unknown := sorted(set(given) - set(known)):
