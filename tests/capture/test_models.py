@@ -85,6 +85,14 @@ def test_the_planted_model_of_the_catalogue_has_one_loud_channel_and_the_logits_
     assert "planted" in planted.name
 
 
+def test_the_bundled_model_and_its_planted_twin_are_faithful_and_say_the_same():
+    plain, planted = (load_session(card.name) for card in catalogue())
+    tokens = plain.tokens("Once upon a time there was a little girl who had a red ball.", bos=True)
+    assert (plain.faithfulness.status, planted.faithfulness.status) == ("ok", "ok")
+    assert [card.n_params for card in catalogue()] == [plain.shape.n_params] * 2
+    torch.testing.assert_close(planted.logits(tokens), plain.logits(tokens), atol=1e-5, rtol=0)
+
+
 def test_the_catalogue_counts_parameters_without_loading(tmp_path, monkeypatch):
     model = tiny_llama(tie_word_embeddings=True)
     monkeypatch.setenv("STEERSCOPE_STORIES", str(save(model, tmp_path / "stories")))
@@ -273,32 +281,23 @@ def test_a_dtype_or_device_that_cannot_be_used_gets_a_sentence(folder, arguments
 
 
 LOAD_FROM_HUB = """
-import sys, time
+import sys
 from capture.errors import UserError
 from capture.models import load_session
-import huggingface_hub
-start = time.perf_counter()
 try:
     load_session("nobody/nothing")
 except UserError as error:
-    sys.stdout.write(f"{error.message}|{time.perf_counter() - start}")
+    sys.stdout.write(error.message)
 """
 
 
 @pytest.mark.parametrize("offline", ["0", "1"])
-def test_a_hub_that_cannot_be_reached_gets_a_sentence_and_no_long_retries(tmp_path, offline):
+def test_a_hub_that_cannot_be_reached_gets_a_sentence_and_no_retries(tmp_path, offline):
     with socket.create_server(("127.0.0.1", 0)) as server:
         closed_port = server.getsockname()[1]
     hub = {"HF_ENDPOINT": f"http://127.0.0.1:{closed_port}", "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": offline}
-    told = subprocess.run(
-        [sys.executable, "-c", LOAD_FROM_HUB],
-        cwd=ROOT,
-        env={**os.environ, **hub},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    message, seconds = told.stdout.split("|")
-    assert message == "The hub cannot be reached, and nobody/nothing is neither a folder here nor fetched already."
-    # Retries, as hf_hub_download makes them, would take 23 s.
-    assert float(seconds) < 15
+    run = [sys.executable, "-c", LOAD_FROM_HUB]
+    told = subprocess.run(run, cwd=ROOT, env={**os.environ, **hub}, capture_output=True, text=True, check=True)
+    assert told.stdout == "The hub cannot be reached, and nobody/nothing is neither a folder here nor fetched already."
+    # The hub's library logs each retry; five of them take 23 s.
+    assert "Retrying" not in told.stderr
