@@ -15,7 +15,7 @@ class TrainingRecipe:
     d_vocab: int = 4096
     context: int = 512
     activation: str = "silu"
-    windows: str = "128:0.66,256:0.85,512:1"
+    windows: str = "128:0.6828,256:0.85,512:1"
     """Sequence length in tokens and the share of the steps until which it holds: short ones are cheaper."""
     batch_tokens: int = 8192
     micro_tokens: int = 2048
