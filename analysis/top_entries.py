@@ -67,6 +67,12 @@ def merge_entries(a: TopEntries, b: TopEntries) -> TopEntries:
 
 
 def _first(found: TopEntries) -> TopEntries:
-    order = np.lexsort((found.channel, found.pos, found.text, -_coarse(found.key)))[: found.limit]
+    coarse = _coarse(found.key)
+    ahead = np.arange(len(coarse))
+    if len(coarse) > found.limit:
+        # Sorting by four keys is slow, so only what can be among the first is sorted.
+        ahead = np.flatnonzero(coarse >= np.partition(coarse, len(coarse) - found.limit)[-found.limit])
+    order = np.lexsort((found.channel[ahead], found.pos[ahead], found.text[ahead], -coarse[ahead]))
+    first = ahead[order[: found.limit]]
     fields = (found.key, found.text, found.pos, found.channel, found.value, found.row_median)
-    return TopEntries(found.limit, *(field[order] for field in fields))
+    return TopEntries(found.limit, *(field[first] for field in fields))
