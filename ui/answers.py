@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 0.35
 """How long a page waits for an answer before it shows progress instead."""
-POLL_S = 0.3
+POLL_S = 0.4
+COLD_POLL_S = 0.8
+"""While libraries are imported each look takes time from the import itself: they share Python's one lock."""
 WAITING = (
     "A language model turns each token into a vector of numbers and changes it block by block. "
     "The model is being loaded and run on the text; what is unusual in those vectors appears here."
@@ -27,7 +29,7 @@ WAITING = (
 
 def answers_to(asked: Spec) -> "Answers | None":
     """What to show: the answer asked for, else what the page showed before, else nothing yet."""
-    status = st.container()
+    status = st.container(key="steerscope-status")
     answers = None
     with status, boundary("running the model"):
         answers = _asked_answers(asked)
@@ -57,7 +59,7 @@ def _job_for(asked: Spec) -> Job:
     session, key = state.session(), state.answer_key(asked)
     if session.job is None or session.job.key != key:
         name = shortened(asked.text_set or asked.text or asked.model, 40)
-        session.job = start_job(key, name, lambda progress: _work(asked, progress), resources.workers())
+        session.job = start_job(key, name, lambda progress: _work(asked, progress))
     return session.job
 
 
@@ -98,7 +100,7 @@ def _say_why_not(has_previous: bool) -> None:
         if not has_previous:
             _empty()
     elif not job.is_done:
-        _progress(job)
+        st.fragment(_progress, run_every=POLL_S if resources.is_warm() else COLD_POLL_S)(job)
         if not has_previous:
             st.markdown(WAITING)
             st.skeleton(height=240)
@@ -119,7 +121,6 @@ def _empty() -> None:
     st.button("Show the tour's example", type="primary", on_click=state.take_tour)
 
 
-@st.fragment(run_every=POLL_S)
 def _progress(job: Job) -> None:
     if job.is_done:
         st.rerun()

@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, TimeoutError
+from concurrent.futures import Future, TimeoutError
 from dataclasses import dataclass, field
+from threading import Thread
+from types import TracebackType
 from typing import Any
 
 Progress = Callable[[float, str], None]
@@ -19,7 +21,7 @@ class Job:
 
     key: str
     name: str
-    future: "Future[Any]" = field(init=False)
+    future: "Future[Any]" = field(default_factory=Future)
     share: float = 0.0
     words: str = "starting"
     is_cancelled: bool = False
@@ -44,7 +46,6 @@ class Job:
     def cancel(self) -> None:
         """Ask it to stop; what it returns afterwards is not looked at."""
         self.is_cancelled = True
-        self.future.cancel()
 
     def wait(self, limit_s: float) -> bool:
         """Whether it ended within the limit."""
@@ -55,8 +56,30 @@ class Job:
         return True
 
 
-def start_job(key: str, name: str, work: Callable[[Progress], Any], workers: Executor) -> Job:
-    """A job that runs `work(progress)` on one of the workers."""
+@dataclass(frozen=True)
+class _Carry:
+    """Whatever is raised inside is kept in the future, for the thread that asks for the result."""
+
+    future: "Future[Any]"
+
+    def __enter__(self) -> None:
+        self.future.set_running_or_notify_cancel()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        if error is not None:
+            self.future.set_exception(error)
+        return True
+
+
+def start_job(key: str, name: str, work: Callable[[Progress], Any]) -> Job:
+    """A job that runs `work(progress)` in a thread that does not keep the server from stopping."""
     job = Job(key, name)
-    job.future = workers.submit(work, job.progress)
+
+    def run() -> None:
+        with _Carry(job.future):
+            job.future.set_result(work(job.progress))
+
+    Thread(target=run, name=f"job {name}", daemon=True).start()
     return job

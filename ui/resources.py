@@ -1,7 +1,6 @@
-"""What all browser sessions share: loaded models, the one ActivationStore, the workers. Nothing else is global."""
+"""What all browser sessions share: loaded models and the one ActivationStore. Nothing else is global."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -42,12 +41,6 @@ def store() -> "ActivationStore":
     from capture.store import ActivationStore
 
     return ActivationStore.open(None)
-
-
-@st.cache_resource(show_spinner=False)
-def workers() -> ThreadPoolExecutor:
-    """Threads for whatever takes longer than a click may."""
-    return ThreadPoolExecutor(max_workers=4, thread_name_prefix="steerscope")
 
 
 @st.cache_resource(show_spinner=False)

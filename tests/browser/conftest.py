@@ -1,6 +1,7 @@
 """Chromium and a Streamlit server for the browser tests: `serve` starts a script, `browser_page` opens it."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
+SUBPAGE_PROBE = re.compile(r"//[^/]+/\w+/_stcore/(health|host-config)$")
 LOOPBACK = {"127.0.0.1", "localhost", ""}
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -44,7 +46,9 @@ class Watch:
     foreign: list[str] = field(default_factory=list)
 
     def console(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
+        # Opened at /page, Streamlit's browser side asks for /page/_stcore/health before /_stcore/health.
+        is_probe = SUBPAGE_PROBE.search(message.location.get("url", "")) is not None
+        if message.type == "error" and not is_probe:
             self.errors.append(message.text)
 
     def request(self, request: Request) -> None:
