@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 PATIENCE_S = 0.35
 """How long a page waits for an answer before it shows progress instead."""
 POLL_S = 0.4
-COLD_POLL_S = 0.8
-"""While libraries are imported each look takes time from the import itself: they share Python's one lock."""
+SPARED_S = 60.0
+"""A young job may be importing libraries, and each poll would make the collector go through all of them."""
 WAITING = (
     "A language model turns each token into a vector of numbers and changes it block by block. "
     "The model is being loaded and run on the text; what is unusual in those vectors appears here."
@@ -100,7 +100,7 @@ def _say_why_not(has_previous: bool) -> None:
         if not has_previous:
             _empty()
     elif not job.is_done:
-        st.fragment(_progress, run_every=POLL_S if resources.is_warm() else COLD_POLL_S)(job)
+        _progress(job)
         if not has_previous:
             st.markdown(WAITING)
             st.skeleton(height=240)
@@ -121,7 +121,10 @@ def _empty() -> None:
     st.button("Show the tour's example", type="primary", on_click=state.take_tour)
 
 
+@st.fragment(run_every=POLL_S)
 def _progress(job: Job) -> None:
+    if job.age_s < SPARED_S:
+        resources.spare_collector()
     if job.is_done:
         st.rerun()
     bar, cancel = st.columns([6, 1], vertical_alignment="bottom")

@@ -1,5 +1,6 @@
 """What all browser sessions share: loaded models and the one ActivationStore. Nothing else is global."""
 
+import gc
 import os
 from pathlib import Path
 from threading import Event
@@ -17,7 +18,9 @@ MAX_MODELS = 2
 
 def load(name: str, dtype: str) -> "ModelSession":
     """The loaded model of that name and dtype; loaded once for all sessions, again where its files changed."""
-    return _session(name, dtype, _stamp(name))
+    session = _session(name, dtype, _stamp(name))
+    spare_collector()
+    return session
 
 
 @st.cache_resource(show_spinner=False, max_entries=MAX_MODELS)
@@ -61,7 +64,16 @@ def warm_up() -> None:
 
     del analysis, capture
     lenses()
+    spare_collector()
     _imported().set()
+
+
+def spare_collector() -> None:
+    """Take what exists out of the garbage collector's sight.
+
+    Streamlit collects after every run, and with the heavy libraries in sight that takes longer than the run.
+    """
+    gc.freeze()
 
 
 def catalogue() -> tuple["ModelCard", ...]:

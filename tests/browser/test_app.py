@@ -15,7 +15,7 @@ pytestmark = pytest.mark.browser
 
 SHOTS = Path(__file__).resolve().parents[2] / "test-results"
 TEXT = "Tom had a red ball. He threw it so high that it landed on the roof."
-PATIENCE_MS = 120_000
+PATIENCE_MS = 240_000
 """Other tests may share the two cores while the model loads."""
 SIZES = [(1280, 900), (400, 800)]
 
