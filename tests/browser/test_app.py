@@ -33,10 +33,12 @@ def address(app: str, lens: str, **fields: object) -> str:
 
 
 def settled(page: Page, words: str) -> Page:
-    """The page once it has shown these words and no script runs."""
+    """The page once it has shown these words, no script runs and nothing is still to be drawn."""
     expect(page.get_by_text(words).first).to_be_visible(timeout=PATIENCE_MS)
     expect(page.get_by_role("button", name="Cancel")).to_have_count(0, timeout=PATIENCE_MS)
     expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=PATIENCE_MS)
+    # Streamlit fetches the code of each kind of widget when it first meets one.
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=PATIENCE_MS)
     return page
 
 
@@ -46,9 +48,9 @@ def spec_of(page: Page) -> Spec:
 
 
 def numbers(page: Page) -> list[str]:
-    """Every line on the page but the one on where its numbers came from."""
-    lines = page.get_by_test_id("stMain").inner_text().splitlines()
-    return [line for line in lines if "fingerprint" not in line]
+    """Every sentence on the page but the one on where its numbers came from."""
+    texts = page.locator("[data-testid=stMain] [data-testid=stMarkdownContainer]").all_inner_texts()
+    return [text for text in texts if "fingerprint" not in text]
 
 
 def pin_a_cell(page: Page) -> None:
@@ -87,6 +89,7 @@ def test_the_address_of_a_clicked_cell_shows_the_same_numbers_in_a_fresh_browser
     fresh = settled(browser_page(page.url), FOOT["outliers"])
     assert spec_of(fresh) == spec_of(page)
     assert numbers(fresh) == numbers(page)
+    assert any("the median magnitude" in text for text in numbers(fresh))
 
 
 def test_a_click_draws_the_inspector_and_leaves_the_definitions_alone(app, browser_page):
