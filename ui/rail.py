@@ -9,6 +9,7 @@ from analysis.report import Report
 from analysis.spec import DTYPES, Spec
 from analysis.text_set import text_sets
 from ui import resources, state
+from ui.boundary import boundary
 from ui.numbers import say_number
 from ui.words import plain, shortened
 
@@ -37,9 +38,8 @@ def draw_rail(asked: Spec, pages: Mapping[str, Any]) -> Any:
 
 
 def _model(asked: Spec) -> None:
-    named = [card.name for card in resources.catalogue()] if resources.is_warm() else []
-    is_other = state.session().wants_other_model or bool(named and asked.model not in named)
-    names = named or [asked.model]
+    names = [card.name for card in resources.catalogue()]
+    is_other = state.session().wants_other_model or asked.model not in names
     st.selectbox(
         "Model",
         [*names, OTHER],
@@ -53,6 +53,8 @@ def _model(asked: Spec) -> None:
             placeholder="/path/to/model or owner/name",
             **state.bind("other_model", shown, _name_model),
         )
+    if is_other and not resources.is_allowed(asked.model):
+        st.button("Open this model", on_click=_name_model, args=(asked.model,), width="stretch")
 
 
 def _choose_model(name: str) -> None:
@@ -64,6 +66,8 @@ def _choose_model(name: str) -> None:
 def _name_model(name: str) -> None:
     if name.strip():
         state.session().wants_other_model = False
+        resources.allow(name.strip())
+        state.forget_job()
         state.change(model=name.strip())
 
 
@@ -107,8 +111,8 @@ def draw_facts(place: Any, report: Report, source: str) -> None:
     """Fill the rail's place: badge, size, precision, fingerprint, where the answer came from, memory."""
     facts = report.facts
     with place:
-        _badge(facts.get("faithfulness"))
-        sizes = {card.name: card.n_params for card in resources.catalogue()} if resources.is_warm() else {}
+        _badge(report)
+        sizes = {card.name: card.n_params for card in resources.catalogue()}
         size = [say_number(sizes[facts["model"]])] if sizes.get(facts["model"]) else []
         words = [*size, facts["dtype"], facts["fingerprint"][:8], f"weights {facts['processing']}"]
         st.caption(plain(" · ".join(words)))
@@ -117,14 +121,18 @@ def draw_facts(place: Any, report: Report, source: str) -> None:
         st.caption(plain(f"{source} · {held}"), help="Whether the numbers were read from the store or made afresh.")
 
 
-def _badge(faithfulness: Mapping[str, Any] | None) -> None:
-    if faithfulness is None:
-        st.caption("not checked against the plain forward pass")
-        return
+@st.fragment
+def _badge(report: Report) -> None:
+    faithfulness = report.facts.get("faithfulness") or {"status": "not checked"}
     colour, word = BADGES.get(faithfulness["status"], ("gray", shortened(str(faithfulness["status"]), 12)))
     with st.popover(f":{colour}[●] {plain(word)}", type="tertiary", help="Faithfulness: hooks against plain forward"):
-        st.markdown(BADGE_MEANING.get(faithfulness["status"], ""))
-        st.table(_badge_rows(faithfulness))
+        st.markdown(BADGE_MEANING.get(faithfulness["status"], "Nobody compared the hooks with the plain forward pass."))
+        if st.button("Check this text", help="Compare the two runs on the text of this view."):
+            with boundary("checking this text"):
+                faithfulness = resources.check_faithfulness(report.spec)
+                st.caption(f"On this text: {plain(faithfulness['status'])}.")
+        if "n_tokens" in faithfulness:
+            st.table(_badge_rows(faithfulness))
 
 
 def _badge_rows(faithfulness: Mapping[str, Any]) -> dict[str, list[str]]:

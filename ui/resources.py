@@ -3,10 +3,13 @@
 import gc
 import os
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
+
+from analysis.spec import Spec
+from analysis.text_set import read_text_set
+from capture.errors import UserError
 
 if TYPE_CHECKING:
     from capture.models import ModelCard
@@ -17,10 +20,40 @@ MAX_MODELS = 2
 
 
 def load(name: str, dtype: str) -> "ModelSession":
-    """The loaded model of that name and dtype; loaded once for all sessions, again where its files changed."""
+    """The loaded model of that name and dtype; loaded once for all sessions, again where its files changed.
+
+    Refuses a model that a link names and nobody here chose: a link must not read folders or fetch from the hub.
+    """
+    if not is_allowed(name):
+        message = f"A link asks for the model {name[:80]!r}, which nobody opened here yet."
+        raise UserError(message, "If you trust it, press Open this model in the sidebar.")
     session = _session(name, dtype, _stamp(name))
     spare_collector()
     return session
+
+
+def is_allowed(name: str) -> bool:
+    """Whether a model is in the catalogue or was chosen by a person since this server started."""
+    return name in _allowed() or name in {card.name for card in catalogue()}
+
+
+def allow(name: str) -> None:
+    """Let every session of this server load a model: a person chose it."""
+    _allowed().add(name)
+
+
+@st.cache_resource(show_spinner=False)
+def _allowed() -> set[str]:
+    return set()
+
+
+def check_faithfulness(spec: Spec) -> dict[str, Any]:
+    """The Spec's text (the first one of a text set) run with hooks and without, as the badge's numbers."""
+    from capture.faithfulness import check
+
+    session = load(spec.model, spec.dtype)
+    text = read_text_set(spec.text_set).texts[0] if spec.text_set else spec.text
+    return check(session, session.tokens(text, spec.bos)).to_json()
 
 
 @st.cache_resource(show_spinner=False, max_entries=MAX_MODELS)
@@ -46,16 +79,6 @@ def store() -> "ActivationStore":
     return ActivationStore.open(None)
 
 
-@st.cache_resource(show_spinner=False)
-def _imported() -> Event:
-    return Event()
-
-
-def is_warm() -> bool:
-    """Whether the heavy libraries are imported, so that lenses can be asked for their titles and options."""
-    return _imported().is_set()
-
-
 def warm_up() -> None:
     """Import what measuring needs; seconds the first time, nothing afterwards."""
     import analysis.pipeline
@@ -65,7 +88,6 @@ def warm_up() -> None:
     del analysis, capture
     lenses()
     spare_collector()
-    _imported().set()
 
 
 def spare_collector() -> None:

@@ -206,3 +206,37 @@ def test_a_text_set_is_shown_by_layer(open_app, slug):
     assert not app.exception
     assert not app.error
     assert shown(app).text_set == "tour"
+
+
+def test_a_link_to_a_folder_loads_nothing_until_a_person_agrees(open_app, load, monkeypatch, tmp_path):
+    asked_for = []
+    from_table, allowed = resources.load, resources.is_allowed
+
+    def watched(name: str, dtype: str):
+        if not allowed(name):
+            raise UserError("A link asks for this model.", "Press Open this model.")
+        asked_for.append(name)
+        return from_table("stories", dtype)
+
+    monkeypatch.setattr(resources, "load", watched)
+    app = open_app(Spec("outliers", text=TEXT, model=str(tmp_path)))
+    assert "A link asks for this model" in app.error[0].value
+    assert asked_for == []
+    next(button for button in app.button if button.label == "Open this model").click().run()
+    assert asked_for == [str(tmp_path)]
+    assert not app.error
+
+
+def test_the_loader_refuses_a_model_that_only_a_link_named(tmp_path):
+    with pytest.raises(UserError, match="which nobody opened here yet"):
+        resources.load(str(tmp_path), "float32")
+
+
+def test_the_badge_checks_the_text_on_screen(open_app, tiny_session):
+    from capture.faithfulness import check
+
+    app = open_app(Spec("outliers", text=TEXT))
+    next(button for button in app.button if button.label == "Check this text").click().run()
+    expected = check(tiny_session, tiny_session.tokens(TEXT, True))
+    assert any(f"On this text: {expected.status}" in caption.value for caption in app.caption)
+    assert f"{expected.n_tokens}" in app.table[0].value["value"].tolist()
