@@ -82,7 +82,7 @@ def massive_activations(residual: Sequence[SiteStatistics]) -> Verdict:
 
 
 def llm_int8_features(inputs: Sequence[SiteStatistics], n_layers: int) -> Verdict:
-    """Dimensions of the linear maps' inputs with |x| >= 6 in at least 25 % of layers and 6 % of positions."""
+    """Dimensions of the linear maps' inputs with |x| >= 6 in at least 25% of layers and 6% of positions."""
     d = len(inputs[0].abs_max)
     reached = np.zeros((n_layers, d), bool)
     for site in inputs:
@@ -105,13 +105,13 @@ def llm_int8_features(inputs: Sequence[SiteStatistics], n_layers: int) -> Verdic
         f"{rows[0]['layer_share']:.0%} of layers and at {rows[0]['position_share']:.0%} of positions."
         if rows
         else f"No LLM.int8() outlier feature: the nearest, dimension {nearest['dim']}, reaches 6 in "
-        f"{nearest['layer_share']:.0%} of layers (the criterion asks for 25 %) and at "
-        f"{nearest['position_share']:.1%} of positions (it asks for 6 %); its largest magnitude is "
+        f"{nearest['layer_share']:.0%} of layers (the criterion asks for 25%) and at "
+        f"{nearest['position_share']:.1%} of positions (it asks for 6%); its largest magnitude is "
         f"{nearest['value']:.3g}."
     )
     return Verdict(
         "llm_int8",
-        "A dimension with |x| >= 6 in at least 25 % of layers and at least 6 % of positions, at the inputs of "
+        "A dimension with |x| >= 6 in at least 25% of layers and at least 6% of positions, at the inputs of "
         "attention and MLP (ln1_out, ln2_out: after the norm's gain). A layer counts where either input reaches 6 at "
         "any position; the share of positions is the mean over these inputs.",
         "Dettmers et al. 2022, LLM.int8(), arXiv 2208.07339",

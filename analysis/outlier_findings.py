@@ -58,9 +58,9 @@ def _first_position(view: View, numbers: Mapping[str, Any]) -> Finding | None:
     return _finding(
         f"Position 0 carries {shares[layer]:.0%} of the residual stream's squared norm at block {layer}; an even share "
         f"would be {even:.1%}.",
-        shares[layer],
-        "share of squared norm",
-        even,
+        100 * shares[layer],
+        "% of the squared norm",
+        100 * even,
         {"layer": layer, "pos": 0},
         shares,
     )
@@ -149,10 +149,10 @@ def _sink(view: View, numbers: Mapping[str, Any]) -> Finding | None:
     share = float(view.sinks[layer, head])
     return _finding(
         f"Head {head} of block {layer} gives position 0 {share:.0%} of its attention; {even:.0%} would be even. "
-        f"{numbers['n_sinks']} of {view.sinks.size} heads are sinks (above 30 %).",
-        share,
-        "share of attention",
-        even,
+        f"{numbers['n_sinks']} of {view.sinks.size} heads are sinks (above 30%).",
+        100 * share,
+        "% of its attention",
+        100 * even,
         {"layer": layer, "pos": 0, "head": head},
         view.sinks.max(axis=1),
     )

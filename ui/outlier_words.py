@@ -35,7 +35,7 @@ def sinks_and_massive_tokens(report: Report) -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown("### Attention sinks")
-        _sentences(report.numbers["sinks"], "No head gives position 0 more than 30 % of its attention on average.")
+        _sentences(report.numbers["sinks"], "No head gives position 0 more than 30% of its attention on average.")
     with right:
         st.markdown("### Most extreme tokens")
         _sentences(report.numbers["massive_tokens"], "No token stands out.")

@@ -193,7 +193,7 @@ def test_findings_are_ranked_by_the_stated_score():
     assert scores == sorted(scores, reverse=True)
     assert all(score > 0 for score in scores)
     first = next(finding for finding in result.findings if finding.sentence.startswith("Position 0"))
-    even = 1 / result.numbers["n_tokens"]
+    even = 100 / result.numbers["n_tokens"]
     assert first.score == pytest.approx(np.log2(first.magnitude / even))
     assert first.place == {"layer": int(np.argmax(result.arrays["first_share"])), "pos": 0}
     np.testing.assert_allclose(first.series, result.arrays["first_share"], rtol=1e-6)
