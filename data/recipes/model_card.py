@@ -1,5 +1,6 @@
 """The card of a trained model: what it is, how it was made, how well it does, what it writes."""
 
+import csv
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from data.recipes.training_recipe import TrainingRecipe
 
 SAMPLE_STARTS = ("Once upon a time", "The little dog", '"Where are you going?"', "")
 SAMPLE_TOKENS = 60
+MAX_NAMED = 4
 
 
 def command_of(recipe: TrainingRecipe) -> str:
@@ -56,6 +58,8 @@ Text, and how often one epoch repeats it:
 
 {_data_table(text_folder, recipe)}
 
+{_licence_table(text_folder)}
+
 ## Held-out loss, nats per token (windows of {recipe.context} tokens from BOS)
 
 {_curve_table(curve)}
@@ -77,6 +81,23 @@ def _data_table(text_folder: Path, recipe: TrainingRecipe) -> str:
         for path, times in training_files(text_folder, recipe.mix).items()
     ]
     return "\n".join(["| file | repeats | documents | MB |", "|--|--|--|--|", *rows])
+
+
+def _licence_table(text_folder: Path) -> str:
+    """Licences of the text by number of sources and size, from the folder's `SOURCES.tsv`, where it has one."""
+    path = text_folder / "SOURCES.tsv"
+    if not path.is_file():
+        return "The folder says nothing of the text's licences."
+    with path.open(encoding="utf-8", newline="") as file:
+        sources = list(csv.DictReader(file, delimiter="\t"))
+    lines = ["| licence of the text | sources | MB before cleaning |", "|--|--|--|"]
+    for licence in sorted({source["licence"] for source in sources}):
+        of_it = [source for source in sources if source["licence"] == licence]
+        names = ", ".join(source["repo"] for source in of_it[:MAX_NAMED])
+        more = f" and {len(of_it) - MAX_NAMED} more" if len(of_it) > MAX_NAMED else ""
+        n_bytes = sum(int(source["bytes_before_cleaning"]) for source in of_it)
+        lines.append(f"| {licence} | {names}{more} | {n_bytes / 1e6:.1f} |")
+    return "\n".join(lines)
 
 
 def _curve_table(curve: list[dict[str, Any]]) -> str:

@@ -136,3 +136,10 @@ def test_the_card_states_command_checksum_and_losses(text_folder: Path, tmp_path
     assert digest in card
     assert f"{last['simple.heldout']:.2f}" in card
     assert "python cli.py train-model --text TEXT_FOLDER --out OUT_FOLDER --d-model 16" in card
+
+
+def test_the_card_sums_up_the_licences_of_the_text(text_folder: Path, tmp_path: Path) -> None:
+    rows = [("licence", "repo", "bytes_before_cleaning"), ("CC0", "a/one", "1500000"), ("CC0", "b/two", "500000")]
+    (text_folder / "SOURCES.tsv").write_text("\n".join("\t".join(row) for row in rows))
+    card = (run(text_folder, tmp_path / "run", TINY) / "README.md").read_text()
+    assert "| CC0 | a/one, b/two | 2.0 |" in card
