@@ -9,6 +9,7 @@ from capture.errors import UserError
 from ui import resources, state
 from ui.boundary import boundary
 from ui.job import Job, Progress, start_job
+from ui.style import still_box
 from ui.words import plain, shortened
 
 if TYPE_CHECKING:
@@ -103,8 +104,7 @@ def _say_why_not(has_previous: bool) -> None:
         _progress(job)
         if not has_previous:
             st.markdown(WAITING)
-            st.skeleton(height=240)
-            st.skeleton(height=160)
+            st.html(f"{still_box(240)}{still_box(160)}")
     else:
         with st.container(horizontal=True, vertical_alignment="center"):
             if has_previous:

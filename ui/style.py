@@ -11,3 +11,9 @@ div:has(> .st-key-steerscope-status) { position: sticky; top: 0.5rem; z-index: 5
 @media (max-width: 640px) { [data-testid="stMainBlockContainer"] { padding: 3rem 1rem 1rem; } }
 </style>
 """
+
+
+def still_box(height_px: int) -> str:
+    """Where a picture will be. It does not move: drawing st.skeleton's shimmer takes a core from what is awaited."""
+    look = f"height:{height_px}px;margin-bottom:1rem;border-radius:6px;background:rgba(128,136,148,.12)"
+    return f'<div aria-hidden="true" style="{look}"></div>'
