@@ -35,10 +35,15 @@ def say_quantity(value: float, unit: str) -> str:
     return say_number(value) if math.isnan(value) or not unit else f"{say_number(value)} {unit}"
 
 
-def token_label(token: str, n_chars: int = 16) -> str:
-    """A token for a chart's label: spaces as a thin mark, newline as ⏎, cut where long, tags escaped."""
+def marked(token: str, n_chars: int = 16) -> str:
+    """A token as it is shown: spaces as a thin mark, newline as ⏎, cut where long. It is not escaped."""
     shown = token.translate(_MARKS) or "∅"
-    return escape(shown if len(shown) <= n_chars else f"{shown[: n_chars - 1]}…")
+    return shown if len(shown) <= n_chars else f"{shown[: n_chars - 1]}…"
+
+
+def token_label(token: str, n_chars: int = 16) -> str:
+    """A token as it is shown, for a chart's label or HTML: tags escaped."""
+    return escape(marked(token, n_chars))
 
 
 def escape(text: str) -> str:

@@ -8,7 +8,7 @@ import streamlit as st
 from analysis.report import Report
 from ui import charts
 from ui.components import heat_grid, token_strip
-from ui.numbers import say_number, say_quantity, token_label
+from ui.numbers import marked, say_number, say_quantity
 from ui.words import caption, plain
 
 CONFIG = {"displayModeBar": False}
@@ -56,7 +56,7 @@ def heat(report: Report, pinned: tuple[int, int], on_pin: Callable[[tuple[int, i
 def cell_words(report: Report, layer: int, pos: int) -> None:
     """The pinned cell in numbers."""
     arrays = report.arrays
-    st.markdown(f"#### {plain(token_label(report.numbers['tokens'][pos]))}")
+    st.markdown(f"#### {plain(marked(report.numbers['tokens'][pos]))}")
     st.caption(f"position {pos}, after block {layer}")
     ratio, dim = arrays["max_over_median"][layer, pos], arrays["max_dim"][layer, pos]
     largest, median = say_number(arrays["max_abs"][layer, pos]), say_number(arrays["median_abs"][layer, pos])

@@ -240,3 +240,9 @@ def test_the_badge_checks_the_text_on_screen(open_app, tiny_session):
     expected = check(tiny_session, tiny_session.tokens(TEXT, True))
     assert any(f"On this text: {expected.status}" in caption.value for caption in app.caption)
     assert f"{expected.n_tokens}" in app.table[0].value["value"].tolist()
+
+
+def test_the_pinned_token_is_named_as_it_was_written(open_app):
+    app = open_app(Spec("outliers", text="a bear", pins={"pos": 0}))
+    titles = [one.value.replace("\\", "") for one in app.markdown if one.value.startswith("#### ")]
+    assert titles == [f"#### {tiny_tokenizer().bos_token}"]
