@@ -1,5 +1,8 @@
 """The few rules of style that the theme in .streamlit/config.toml has no field for."""
 
+AFTER_SIDE = "steerscope-after-side"
+"""Key of the lower part of a column; where columns stack, it comes after the column beside its own."""
+
 STYLE = """
 <style>
 [data-testid="stSidebarHeader"] { height: 2.5rem; margin-bottom: 0; }
@@ -8,7 +11,13 @@ STYLE = """
 /* Progress stays in sight while a long page is read. */
 div:has(> .st-key-steerscope-status) { position: sticky; top: 0.5rem; z-index: 50; }
 .st-key-steerscope-status:not(:empty) { backdrop-filter: blur(12px); border-radius: 6px; }
-@media (max-width: 640px) { [data-testid="stMainBlockContainer"] { padding: 3rem 1rem 1rem; } }
+@media (max-width: 640px) {
+  [data-testid="stMainBlockContainer"] { padding: 3rem 1rem 1rem; }
+  [data-testid="stColumn"]:has(> * > * > .st-key-steerscope-after-side),
+  [data-testid="stColumn"] > :has(> * > .st-key-steerscope-after-side) { display: contents; }
+  [data-testid="stColumn"] > :has(> * > .st-key-steerscope-after-side) > * { flex: 0 0 100%; }
+  :has(> .st-key-steerscope-after-side) { order: 1; }
+}
 </style>
 """
 

@@ -9,6 +9,7 @@ from analysis.report import Report
 from ui import outlier_pictures as pictures
 from ui import outlier_words as words
 from ui import state
+from ui.style import AFTER_SIDE
 
 if TYPE_CHECKING:
     from ui.shell import Context
@@ -38,7 +39,8 @@ def _one_text(report: Report, context: "Context") -> None:
         pictures.heat(report, (layer, pos), _pin_cell)
         dims = report.arrays["top_dims"][layer, pos].tolist()
         dim = context.pinned("dim", report.arrays["channel_norms_raw"].shape[1], dims[0])
-        pictures.dimension_elsewhere(report, layer, pos, dim)
+        with st.container(key=AFTER_SIDE):
+            pictures.dimension_elsewhere(report, layer, pos, dim)
     with side:
         pictures.cell_words(report, layer, pos)
         _choose_dimension(dims, dim)
