@@ -35,7 +35,7 @@ CLEAR = "rgba(0, 0, 0, 0)"
 FAINT = 0.5
 HEIGHT_PX = 280
 BAR_PX = 22
-MANY_POINTS = 3000
+MANY_POINTS, MAX_TOKEN_LABELS = 3000, 12
 # Plotly writes powers of ten a quarter larger than the tick font says.
 LOG_AXIS = {"type": "log", "exponentformat": "power", "dtick": 1, "tickfont": {"size": 9.6}}
 COUNT_AXIS = {**LOG_AXIS, "title": "entries (log count)"}
@@ -267,7 +267,7 @@ def tokens_bar(
     ]
     places = np.arange(len(labels))
     bars = go.Bar(x=places, y=heights, hovertext=hover, hoverinfo="text", marker=_standing_out(len(labels), pinned))
-    shown = places[:: max(1, len(labels) // 24)]
+    shown = places[:: -(-len(labels) // MAX_TOKEN_LABELS) or 1]
     ticks = {"tickvals": shown, "ticktext": [labels[place] for place in shown], "tickangle": -45}
     across = {**ticks, "title": "token, by position", "showgrid": False}
     return figure([bars], across, _axis(axis_title(quantity, unit), log))
