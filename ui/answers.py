@@ -8,6 +8,7 @@ from analysis.spec import Spec
 from capture.errors import UserError
 from ui import resources, state
 from ui.boundary import boundary
+from ui.components.pin import is_fragment_run
 from ui.job import Job, Progress, start_job
 from ui.style import still_box
 from ui.words import plain, shortened
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 0.35
 """How long a page waits for an answer before it shows progress instead."""
-POLL_S = 0.4
+POLL_S = 1.0
+WATCH_S = 0.5
+"""How much of the time between two polls a poll itself waits, so that an end that falls into it is shown at once."""
 SPARED_S = 60.0
 """A young job may be importing libraries, and each poll would make the collector go through all of them."""
 WAITING = (
@@ -125,12 +128,13 @@ def _empty() -> None:
 def _progress(job: Job) -> None:
     if job.age_s < SPARED_S:
         resources.spare_collector()
-    if job.is_done:
-        st.rerun()
     bar, cancel = st.columns([6, 1], vertical_alignment="bottom")
     bar.progress(job.share, text=plain(f"{job.name}: {job.words}, {job.age_s:.0f} s"))
     if cancel.button("Cancel", width="stretch"):
         state.go_back()
+        st.rerun()
+    # A run of the whole page has more to draw, and does not wait.
+    if job.wait(WATCH_S if is_fragment_run() else 0.0):
         st.rerun()
 
 

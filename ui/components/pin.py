@@ -31,8 +31,12 @@ def settle(new: Place | None, on_pin: Callable[[Place | None], None] | None) -> 
     """
     if on_pin is not None:
         on_pin(new)
-        context = get_script_run_ctx()
         # A press that a run of the whole page answers cannot draw a fragment alone.
-        is_in_fragment = context is not None and bool(context.fragment_ids_this_run)
-        st.rerun(scope="fragment" if is_in_fragment else "app")
+        st.rerun(scope="fragment" if is_fragment_run() else "app")
     return new
+
+
+def is_fragment_run() -> bool:
+    """Whether this run draws fragments only, and not the whole page."""
+    context = get_script_run_ctx()
+    return context is not None and bool(context.fragment_ids_this_run)
