@@ -39,12 +39,13 @@ def _one_text(report: Report, context: "Context") -> None:
         pictures.heat(report, (layer, pos), _pin_cell)
         dims = report.arrays["top_dims"][layer, pos].tolist()
         dim = context.pinned("dim", report.arrays["channel_norms_raw"].shape[1], dims[0])
-        with st.container(key=AFTER_SIDE):
-            pictures.dimension_elsewhere(report, layer, pos, dim)
+        after_side = st.container(key=AFTER_SIDE)
     with side:
         pictures.cell_words(report, layer, pos)
         _choose_dimension(dims, dim)
         pictures.top_dimensions(report, layer, pos, dim)
+    with after_side:
+        pictures.dimension_elsewhere(report, layer, pos, dim)
     _layer_pictures(report, layer)
 
 
