@@ -7,11 +7,13 @@ shift and no logarithm.
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Float, Float32, Int
 
 _EXPONENT_BIAS = 127
 _MANTISSA_BITS = 23
-_COLUMNS = 64
+_COLUMNS = 128
+_ENTRIES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class LogBins:
     def index(self, magnitudes: Float32[np.ndarray, "..."]) -> Int[np.ndarray, "..."]:
         """The bin of each magnitude (not negative), from 0."""
         first = (self.lowest + _EXPONENT_BIAS) << self.steps_bits
-        found = (np.ascontiguousarray(magnitudes).view(np.int32) >> (_MANTISSA_BITS - self.steps_bits)) - first
+        found = np.right_shift(magnitudes.view(np.int32), _MANTISSA_BITS - self.steps_bits, order="C")
+        found -= first
         return np.clip(found, 0, self.n_bins - 1, out=found)
 
     def count(self, magnitudes: Float32[np.ndarray, "..."]) -> Int[np.ndarray, "bins"]:
@@ -42,9 +45,12 @@ class LogBins:
 
     def count_signed(self, values: Float32[np.ndarray, "..."]) -> Int[np.ndarray, "bins"]:
         """How many values lie in each of 2 * n_bins bins, from the most negative to the most positive."""
-        found = np.bincount(np.ascontiguousarray(values).view(np.uint32).ravel() >> (_MANTISSA_BITS - self.steps_bits))
         half = 1 << (8 + self.steps_bits)
-        found = np.pad(found, (0, 2 * half - len(found)))
+        bits = np.ascontiguousarray(values).view(np.uint32).ravel()
+        found = np.zeros(2 * half, np.int64)
+        for start in range(0, len(bits), _ENTRIES):
+            at = bits[start : start + _ENTRIES] >> (_MANTISSA_BITS - self.steps_bits)
+            found += _count(at.view(np.int32), 2 * half)
         return np.concatenate([self._fold(found[half:])[::-1], self._fold(found[:half])])
 
     def _fold(self, by_bits: Int[np.ndarray, "all"]) -> Int[np.ndarray, "bins"]:
@@ -58,14 +64,14 @@ class LogBins:
     def count_by_column(self, magnitudes: Float32[np.ndarray, "n d"]) -> Int[np.ndarray, "d bins"]:
         """How many magnitudes of each column lie in each bin."""
         # A few columns at a time, so that their bins stay in the processor's cache.
-        blocks = [magnitudes[:, start : start + _COLUMNS] for start in range(0, magnitudes.shape[1], _COLUMNS)]
-        return np.concatenate([self._count_block(block) for block in blocks])
-
-    def _count_block(self, magnitudes: Float32[np.ndarray, "n d"]) -> Int[np.ndarray, "d bins"]:
         d = magnitudes.shape[1]
-        found = self.index(magnitudes)
-        found += (np.arange(d) * self.n_bins).astype(found.dtype)
-        return np.bincount(found.ravel(), minlength=d * self.n_bins).astype(np.int32).reshape(d, self.n_bins)
+        counts = np.empty((d, self.n_bins), np.int32)
+        for start in range(0, d, _COLUMNS):
+            found = self.index(magnitudes[:, start : start + _COLUMNS])
+            width = found.shape[1]
+            found += np.arange(width, dtype=np.int32) * np.int32(self.n_bins)
+            counts[start : start + width] = _count(found, width * self.n_bins).reshape(width, self.n_bins)
+        return counts
 
     def edges(self) -> Float[np.ndarray, "edges"]:
         """The n_bins + 1 limits between bins; the first is 0."""
@@ -79,6 +85,11 @@ class LogBins:
         """The 2 * n_bins + 1 limits of `count_signed`."""
         limits = self.edges()
         return np.concatenate([-limits[:0:-1], limits])
+
+
+def _count(found: Int[np.ndarray, "..."], n_bins: int) -> Int[np.ndarray, "bins"]:
+    # np.bincount would copy int32 to int64 first.
+    return torch.bincount(torch.from_numpy(found.ravel()), minlength=n_bins).numpy()
 
 
 def quantile(

@@ -43,17 +43,31 @@ class Moments:
 
 def moments_of(x: Shaped[np.ndarray, "n d"]) -> Moments:
     """The moments of the rows of x; at least one row."""
-    # Few rows at a time stay in the processor's cache: about twice as fast.
-    blocks = [slice(row, row + _ROWS) for row in range(0, len(x), _ROWS)]
-    mean = sum(x[block].sum(axis=0, dtype=np.float64) for block in blocks) / len(x)
-    m2, m3, m4 = np.zeros((3, x.shape[1]))
-    for block in blocks:
-        rows = x[block] - mean
-        square = rows * rows
-        m2 += square.sum(axis=0)
-        m3 += np.einsum("nd,nd->d", square, rows)
-        m4 += np.einsum("nd,nd->d", square, square)
-    return Moments(len(x), mean, m2, m3, m4)
+    n, d = x.shape
+    # One pass, about the mean of a share of the rows. That mean lies within sqrt(1 / share - 1) standard deviations of
+    # all rows' mean, so what `_about_mean` subtracts is never much larger than what remains.
+    about = x[:: -(-n // _ROWS)].mean(axis=0, dtype=np.float64)
+    s1, s2, s3, s4 = np.zeros((4, d))
+    # Few rows at a time, in the same place, stay in the processor's cache: about twice as fast.
+    wide, square = np.empty((2, min(n, _ROWS), d))
+    for start in range(0, n, _ROWS):
+        block = x[start : start + _ROWS]
+        rows = np.subtract(block, about, out=wide[: len(block)])
+        squares = np.multiply(rows, rows, out=square[: len(block)])
+        s1 += rows.sum(axis=0)
+        s2 += squares.sum(axis=0)
+        s3 += np.einsum("nd,nd->d", squares, rows)
+        s4 += np.einsum("nd,nd->d", squares, squares)
+    return _about_mean(n, about, s1, s2, s3, s4)
+
+
+def _about_mean(n: int, about: Any, s1: Any, s2: Any, s3: Any, s4: Any) -> Moments:
+    """Moments from the sums of (x - about)**p."""
+    step = s1 / n
+    m2 = np.maximum(s2 - step * s1, 0)
+    m3 = s3 - 3 * step * s2 + 2 * step**2 * s1
+    m4 = np.maximum(s4 - 4 * step * s3 + 6 * step**2 * s2 - 3 * step**3 * s1, 0)
+    return Moments(n, about + step, m2, m3, m4)
 
 
 def merge_moments(a: Moments, b: Moments) -> Moments:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Float32, Int, Shaped
 
 # A batched forward pass rounds differently from a single one (about 1e-7), so keys are compared on a grid of 2**-13:
 # which of two equal entries is listed then does not hang on how texts were batched.
@@ -28,36 +28,26 @@ class TopEntries:
     @property
     def floor(self) -> float:
         """What a key must reach to matter; minus infinity while there is room."""
-        return float(_coarse(self.key[-1:])[0]) if len(self.key) >= self.limit else -np.inf
+        return float(on_grid(self.key[-1:])[0]) if len(self.key) >= self.limit else -np.inf
 
 
-def _coarse(key: Float32[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
+def on_grid(key: Float32[np.ndarray, "..."]) -> Float32[np.ndarray, "..."]:
+    """Keys (not negative) as they are compared."""
     bits = np.ascontiguousarray(key).view(np.int32)
     return ((bits >> _GRID_BITS) << _GRID_BITS).view(np.float32)
 
 
-def rows_in_reach(peaks: Float32[np.ndarray, "n"], limit: int, floor: float) -> tuple[Int[np.ndarray, "rows"], float]:
-    """The rows whose highest key can be among the first `limit`, and the key that it takes."""
-    if len(peaks) >= limit:
-        # At least `limit` rows have an entry this high, so nothing lower can be among the first `limit`.
-        floor = max(floor, float(_coarse(np.partition(peaks, len(peaks) - limit)[-limit:].min(keepdims=True))[0]))
-    return np.flatnonzero(peaks >= floor), floor
+def reach(peaks: Float32[np.ndarray, "parts"], limit: int, floor: float) -> float:
+    """The key it takes to be among the first `limit`, given the highest keys of disjoint parts of the entries."""
+    if len(peaks) < limit:
+        return floor
+    # At least `limit` parts have an entry this high, so nothing lower can be among the first `limit`.
+    return max(floor, float(on_grid(np.partition(peaks, len(peaks) - limit)[-limit:].min(keepdims=True))[0]))
 
 
-def top_entries(
-    keys: Float32[np.ndarray, "n d"],
-    values: Float32[np.ndarray, "n d"],
-    row_medians: Float32[np.ndarray, "n"],
-    text: Int[np.ndarray, "n"],
-    pos: Int[np.ndarray, "n"],
-    limit: int,
-    floor: float = -np.inf,
-) -> TopEntries:
-    """The entries with the highest keys (not negative) that reach `floor`."""
-    row, channel = np.nonzero(keys >= floor)
-    return _first(
-        TopEntries(limit, keys[row, channel], text[row], pos[row], channel, values[row, channel], row_medians[row])
-    )
+def first_entries(found: TopEntries, floor: float) -> TopEntries:
+    """The entries with the highest keys (not negative) that reach `floor`, at most `limit`."""
+    return _first(_pick(found, found.key >= floor))
 
 
 def merge_entries(a: TopEntries, b: TopEntries) -> TopEntries:
@@ -67,12 +57,16 @@ def merge_entries(a: TopEntries, b: TopEntries) -> TopEntries:
 
 
 def _first(found: TopEntries) -> TopEntries:
-    coarse = _coarse(found.key)
+    coarse = on_grid(found.key)
     ahead = np.arange(len(coarse))
     if len(coarse) > found.limit:
         # Sorting by four keys is slow, so only what can be among the first is sorted.
         ahead = np.flatnonzero(coarse >= np.partition(coarse, len(coarse) - found.limit)[-found.limit])
     order = np.lexsort((found.channel[ahead], found.pos[ahead], found.text[ahead], -coarse[ahead]))
     first = ahead[order[: found.limit]]
+    return _pick(found, first)
+
+
+def _pick(found: TopEntries, some: Shaped[np.ndarray, "some"]) -> TopEntries:
     fields = (found.key, found.text, found.pos, found.channel, found.value, found.row_median)
-    return TopEntries(found.limit, *(field[first] for field in fields))
+    return TopEntries(found.limit, *(field[some] for field in fields))
