@@ -158,14 +158,16 @@ def _what_if(
     targets = targets_of(criterion, view, verdicts)
     result = try_edit(subject, choice, criterion, targets, progress)
     if not targets:
-        sentence = f"{verdicts[criterion].sentence} There is nothing to change; loudest_dims always finds five."
+        sentence = f"{verdicts[criterion].sentence} There is nothing to change; loudest dims always finds five."
     elif result is None:
         sentence = "A loss needs at least two tokens: give a longer text."
     else:
-        n = f"{result['n_entries']:,} {'target' if result['n_entries'] == 1 else 'targets'}"
+        kind = "dimension" if all(target.pos is None for target in targets) else "entry"
+        plural = {"dimension": "dimensions", "entry": "entries"}[kind]
+        n = f"{result['n_entries']:,} {kind if result['n_entries'] == 1 else plural}"
         put = "zero" if choice == "zero" else result["mean_over"]
         change = f"from {result['loss_clean']:.3f} to {result['loss_edited']:.3f} nats a token"
-        sentence = f"With {n} of {criterion} set to {put}, the loss goes {change}."
+        sentence = f"With {n} ({criterion.replace('_', ' ')}) set to {put}, the loss goes {change}."
     return {"what_if": result, "what_if_sentence": sentence}
 
 
