@@ -61,7 +61,7 @@ OPTIONS = (
     Option(
         "criterion",
         "Criterion",
-        "Whose entries the what-if changes. loudest_dims always finds five: the dimensions whose largest entry stands "
+        "Whose entries the what-if changes. loudest dims always finds five: the dimensions whose largest entry stands "
         "highest over its token's median, each where that entry is.",
         "loudest_dims",
         choices=CRITERIA,
