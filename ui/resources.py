@@ -2,7 +2,7 @@
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,15 @@ def store() -> "ActivationStore":
     from capture.store import ActivationStore
 
     return ActivationStore.open(None)
+
+
+def keep_shared(specs: Iterable[Spec]) -> None:
+    """Never remove the Reports of these resolved Specs from the store: somebody is about to send their link."""
+    from analysis.pipeline import report_key
+
+    kept = store()
+    for spec in specs:
+        kept.mark_shared(report_key(spec))
 
 
 def warm_up() -> None:

@@ -22,6 +22,9 @@ ODD_TEXTS = {
 }
 
 
+keep_shared = resources.keep_shared
+
+
 @pytest.fixture
 def load(monkeypatch, tiny_session):
     """The loader that the app has instead of the real one; `sessions` may be filled by a test."""
@@ -34,6 +37,7 @@ def load(monkeypatch, tiny_session):
 
     monkeypatch.setattr(resources, "load", from_table)
     monkeypatch.setattr(resources, "store", lambda: None)
+    monkeypatch.setattr(resources, "keep_shared", lambda specs: None)
     monkeypatch.setattr(answers, "PATIENCE_S", 60.0)
     return sessions
 
@@ -246,3 +250,17 @@ def test_the_pinned_token_is_named_as_it_was_written(open_app):
     app = open_app(Spec("outliers", text="a bear", pins={"pos": 0}))
     titles = [one.value.replace("\\", "") for one in app.markdown if one.value.startswith("#### ")]
     assert titles == [f"#### {tiny_tokenizer().bos_token}"]
+
+
+def test_a_shared_report_outlives_the_limit_of_the_store(monkeypatch, tiny_session, tmp_path):
+    from analysis.pipeline import report_key, run
+    from capture.store import ActivationStore
+
+    store = ActivationStore.open(tmp_path / "store.duckdb")
+    monkeypatch.setattr(resources, "store", lambda: store)
+    specs = [run(Spec("outliers", text=text), lambda *_: tiny_session, store).report.spec for text in (TEXT, "a bear")]
+    keep_shared(specs[:1])
+    store.limit_bytes = 1
+    store.keep_statistics("another", b"x" * 10)
+    assert [store.report(report_key(spec)) is not None for spec in specs] == [True, False]
+    store.close()
