@@ -34,9 +34,13 @@ GLOBAL_SITES = {
     "ln_final_normalized": "ln_final.hook_normalized",
     "logits": "unembed.hook_out",
 }
-# TransformerLens aliases resid_mid to the input of ln2, so an edit there would miss the residual stream;
-# an edit of the router's logits, or of a scale that was already used, has no effect at all.
-READ_ONLY_SITES = frozenset({"resid_mid", "router_logits", "ln1_scale", "ln2_scale", "attn_scores"})
+# TransformerLens aliases resid_mid to the input of ln2, so an edit there would miss the residual stream; an edit of the
+# router's logits, or of a scale that was already used, has no effect at all. Scores and patterns have no axis that
+# positions could be picked from, and an edit of a normalized activation makes the bridge use another formula.
+READ_ONLY_SITES = frozenset(
+    {"resid_mid", "router_logits", "ln1_scale", "ln2_scale", "attn_scores", "pattern"}
+    | {"ln1_normalized", "ln2_normalized", "ln_final_normalized"}
+)
 
 _BLOCK_NAME = re.compile(r"blocks\.(\d{1,4})\.(.+)")
 

@@ -21,9 +21,6 @@ Reader = Callable[[Tensor], None]
 
 _LEVEL = 1_000
 _NEURON_SITES = ("mlp_pre", "mlp_pre_linear", "mlp_post")
-# Patterns have no axis that positions could be picked from in a batch; an edit of a normalized activation makes the
-# bridge compute the norm in another way than the model does.
-_READ_ONLY_HERE = ("attn_scores", "pattern", "ln1_normalized", "ln2_normalized", "ln_final_normalized")
 
 
 @dataclass(frozen=True)
@@ -230,7 +227,7 @@ def check_interventions(wiring: Wiring, interventions: Sequence[Intervention]) -
     for change in interventions:
         check_points(wiring, change.hook_points())
         for at in change.hook_points():
-            if not at.is_editable or at.site in _READ_ONLY_HERE:
+            if not at.is_editable:
                 raise UserError(
                     f"{at} can be read but not changed: an edit there would not do what it says.",
                     "Change resid_pre, resid_post, attn_out, mlp_out or the output of the norm instead.",

@@ -7,6 +7,7 @@ import streamlit as st
 from analysis.report import Report
 from ui import resources, state
 from ui.answers import exported
+from ui.boundary import boundary
 from ui.numbers import say_number
 from ui.words import plain
 
@@ -36,7 +37,8 @@ def _tools(answers: Any) -> None:
         share = st.popover("Share", icon=":material/link:", on_change="rerun", key="steerscope.share")
         export = st.popover("Export", icon=":material/download:", key="steerscope.export")
     if share.open:
-        resources.keep_shared([answer.report.spec for answer in answers])
+        with share, boundary("keeping what is shared"):
+            resources.keep_shared([answer.report.spec for answer in answers])
         share.caption("This link restores model, text, options and pins; it needs nothing that is stored here.")
         share.code(state.link(), language=None, wrap_lines=True)
     with export:
