@@ -5,13 +5,14 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 import analysis
 from analysis.option import Option, OptionValue
-from analysis.report import Finding
+from analysis.quantity import Quantity
+from analysis.report import Finding, Report
 from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.intervention import Intervention
@@ -20,6 +21,17 @@ from capture.session import ModelSession, ModelShape
 Options = Mapping[str, OptionValue]
 Progress = Callable[[float, str], None]
 """Called with the share done, in [0, 1], and a few words; raises to cancel."""
+
+
+@runtime_checkable
+class Checkpoint(Protocol):
+    """A place for the state of a measurement that was interrupted."""
+
+    def load(self) -> bytes | None:
+        """What was saved last, or None."""
+
+    def save(self, state: bytes) -> None:
+        """Keep the state in place of the one before."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,8 @@ class Subject:
     is_text_set: bool = False
     interventions: tuple[Intervention, ...] = ()
     """Changes that every forward pass of the lens is made under."""
+    checkpoint: Checkpoint | None = None
+    """Where a long measurement leaves what it has, so that a stop loses seconds."""
 
 
 @dataclass(frozen=True)
@@ -63,19 +77,49 @@ class Lens:
     measure: Callable[[Subject, Options, Progress], Measured]
     revision: int = 1
     """Raised when the numbers change, so that no Report of an older formula is shown."""
+    quantities: tuple[Quantity, ...] = ()
+    """What its arrays hold, one for each; exports, comparisons and the store's tables are made from them."""
+
+
+@dataclass(frozen=True)
+class ReportLens:
+    """An analysis of other views' Reports rather than of activations; `combine` is a pure function.
+
+    `sides` names the options that hold the views: a link, a code or a short id each.
+    """
+
+    slug: str
+    title: str
+    question: str
+    paper: str
+    how_to_read: str
+    options: tuple[Option, ...]
+    sides: tuple[str, ...]
+    combine: Callable[[tuple[Report, ...], Options], Measured]
+    revision: int = 1
+    quantities: tuple[Quantity, ...] = ()
 
 
 @cache
 def lenses() -> dict[str, Lens]:
     """Every lens by slug: each module of this package that has a `LENS`."""
+    return {lens.slug: lens for lens in sorted(_in_modules("LENS"), key=lambda lens: lens.title)}
+
+
+@cache
+def report_lenses() -> dict[str, ReportLens]:
+    """Every lens over Reports by slug: each module of this package that has a `REPORT_LENS`."""
+    return {lens.slug: lens for lens in sorted(_in_modules("REPORT_LENS"), key=lambda lens: lens.title)}
+
+
+def _in_modules(name: str) -> list[Any]:
     modules = [importlib.import_module(f"analysis.{found.name}") for found in pkgutil.iter_modules(analysis.__path__)]
-    found = [module.LENS for module in modules if hasattr(module, "LENS")]
-    return {lens.slug: lens for lens in sorted(found, key=lambda lens: lens.title)}
+    return [getattr(module, name) for module in modules if hasattr(module, name)]
 
 
-def find_lens(slug: str) -> Lens:
+def find_lens(slug: str) -> Lens | ReportLens:
     """The lens of that name; raises UserError with the known ones."""
-    known = lenses()
+    known: dict[str, Lens | ReportLens] = {**lenses(), **report_lenses()}
     if slug not in known:
         raise UserError(f"No lens is called {slug[:40]!r}.", f"Choose one of: {', '.join(known)}.")
     return known[slug]

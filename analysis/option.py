@@ -7,11 +7,12 @@ from typing import Any
 from capture.errors import UserError
 
 OptionValue = bool | int | float | str
+MAX_TEXT_CHARS = 64_000
 
 
 @dataclass(frozen=True)
 class Option:
-    """One named choice. `choices` makes it a selection; a bool default makes it a switch; else a number."""
+    """One named choice: a selection where it has `choices`, else a switch, a text or a number as its default is."""
 
     name: str
     label: str
@@ -31,6 +32,8 @@ class Option:
             return given
         if isinstance(self.default, bool):
             return self._read_switch(given)
+        if isinstance(self.default, str):
+            return self._read_text(given)
         return self._read_number(given)
 
     def _read_switch(self, given: Any) -> bool:
@@ -38,6 +41,11 @@ class Option:
         if not isinstance(given, bool | str) or given not in known:
             raise self._refusal(given, "true or false")
         return known[given]
+
+    def _read_text(self, given: Any) -> str:
+        if not isinstance(given, str) or len(given) > MAX_TEXT_CHARS:
+            raise self._refusal(f"{str(given)[:40]}…", f"a text of at most {MAX_TEXT_CHARS:,} characters")
+        return given
 
     def _read_number(self, given: Any) -> int | float:
         kind = type(self.default)
@@ -54,7 +62,7 @@ class Option:
         return int(number) if kind is int else number
 
     def _refusal(self, given: Any, allowed: str) -> UserError:
-        return UserError(f"{self.label} must be {allowed}; {given!r} was given.", f"The default is {self.default}.")
+        return UserError(f"{self.label} must be {allowed}; {given!r} was given.", f"The default is {self.default!r}.")
 
 
 def read_options(options: tuple[Option, ...], given: Mapping[str, Any]) -> dict[str, OptionValue]:

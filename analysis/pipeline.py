@@ -2,22 +2,31 @@
 
 1. Check lens and options. 2. Look the Report up by its key. 3. Load the model, make the tokens.
 4. Capture (or take from the store) what the lens names. 5. Measure. 6. Keep the Report.
+
+A lens over Reports opens its sides instead of 3 and 4, each by this same way or from a kept view.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from analysis.lens import Lens, Measured, Progress, Subject, find_lens
+from analysis.lens import Lens, Measured, Progress, ReportLens, Subject, find_lens
+from analysis.link import read_link
 from analysis.option import read_options
 from analysis.report import Report, read_report
+from analysis.shared_view import kept_view
 from analysis.spec import Spec, digest_json
 from analysis.text_set import read_text_set
 from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.intervention import Intervention, operator_from_recipe
+from capture.models import model_stamp
 from capture.session import ModelSession
 from capture.store import ActivationStore
+
+FINGERPRINT = "fingerprint"
+"""What the store remembers of a model by its files, so that a stored Report opens without loading it."""
+SPOKEN = ("model", "revision", "dtype", "device", "processing")
 
 Load = Callable[[str, str], ModelSession]
 """A model by name and dtype."""
@@ -25,10 +34,14 @@ Load = Callable[[str, str], ModelSession]
 
 @dataclass(frozen=True)
 class Answer:
-    """A Report and whether it came from the `store` or from a `fresh` run."""
+    """A Report, and whether it came from the `store` or from a `fresh` run.
+
+    `notice` says what went wrong beside the numbers, such as a store that could not keep them.
+    """
 
     report: Report
     source: str
+    notice: str = ""
 
 
 def no_progress(share: float, words: str) -> None:
@@ -42,7 +55,11 @@ def run(spec: Spec, load: Load, store: ActivationStore | None, progress: Progres
     """
     lens = find_lens(spec.lens)
     asked = spec.with_(options=read_options(lens.options, spec.options))
-    if spec.fingerprint and (answer := _stored(asked, store)):
+    if isinstance(lens, ReportLens):
+        return _combined(lens, asked, load, store, progress)
+    stamp = model_stamp(spec.model, spec.dtype)
+    fingerprint = spec.fingerprint or (store.remembered(FINGERPRINT, stamp) if store is not None and stamp else None)
+    if fingerprint and (answer := _stored(asked.with_(fingerprint=fingerprint), store)):
         return answer
     progress(0.0, f"loading {spec.model}")
     session = load(spec.model, spec.dtype)
@@ -52,9 +69,68 @@ def run(spec: Spec, load: Load, store: ActivationStore | None, progress: Progres
     if missing := lens.needs(session.shape):
         raise UserError(f"{lens.title} cannot look at {session.name}: {missing}", "Choose another model or page.")
     report = _measure(lens, resolved, session, store, progress)
-    if store is not None:
-        store.keep_report(report_key(resolved), lens.slug, session.fingerprint, report.to_json())
-    return Answer(report, "fresh")
+    notice = _keep(report, store)
+    if store is not None and stamp and not notice:
+        store.remember(FINGERPRINT, stamp, session.fingerprint)
+    return Answer(report, "fresh", notice)
+
+
+def _combined(lens: ReportLens, asked: Spec, load: Load, store: ActivationStore | None, progress: Progress) -> Answer:
+    """The Report of a lens over Reports; its fingerprint is the digest of the numbers it was made from."""
+    reports = []
+    for number, name in enumerate(lens.sides):
+
+        def part(share: float, words: str, number: int = number, name: str = name) -> None:
+            progress((number + share) / (len(lens.sides) + 1), f"{name}: {words}")
+
+        reports.append(_side(str(asked.options[name]), name, load, store, part))
+    fingerprint = digest_json([[one.spec.with_(pins={}).to_json(), one.digest()] for one in reports])
+    resolved = asked.with_(fingerprint=fingerprint)
+    if answer := _stored(resolved, store):
+        return answer
+    measured = lens.combine(tuple(reports), asked.options)
+    sides = [dict(one.facts) for one in reports]
+    facts = {**_joined(sides), "fingerprint": fingerprint, "sides": sides}
+    findings = tuple(replace(finding, lens=lens.slug) for finding in measured.findings)
+    report = Report(resolved, facts, measured.numbers, measured.arrays, findings)
+    progress(1.0, "done")
+    return Answer(report, "fresh", _keep(report, store))
+
+
+def _side(text: str, name: str, load: Load, store: ActivationStore | None, progress: Progress) -> Report:
+    """The Report that one side's link opens; of a view with several, the first."""
+    if not text.strip():
+        raise UserError(f"The {name} view is missing.", "Paste a link, or press Compare on the page to compare.")
+    link = read_link(text)
+    if link.id:
+        return kept_view(link.id, store).reports[0]
+    assert link.spec is not None  # read_link gives one or the other
+    if isinstance(find_lens(link.spec.lens), ReportLens):
+        raise UserError("A comparison cannot be compared again.", "Choose a link to a page of one text.")
+    return run(link.spec, load, store, progress).report
+
+
+def _joined(sides: list[dict[str, Any]]) -> dict[str, Any]:
+    """Facts of several Reports: the one value where they agree, all of them where they do not."""
+    joined: dict[str, Any] = {}
+    for name in ("model", "revision", "dtype", "device", "processing", "bos", "hook_points", "faithfulness"):
+        values = [side.get(name) for side in sides]
+        agree = all(value == values[0] for value in values)
+        joined[name] = values[0] if agree else " | ".join(map(str, values)) if name in SPOKEN else None
+    joined["hook_points"] = joined["hook_points"] or []
+    joined["n_tokens"] = sum(side.get("n_tokens", 0) for side in sides)
+    return joined
+
+
+def _keep(report: Report, store: ActivationStore | None) -> str:
+    """Keep a Report; a store that cannot must not cost the numbers, so what it says is returned."""
+    if store is None:
+        return ""
+    try:
+        store.keep_report(report_key(report.spec), report.spec.lens, report.facts["fingerprint"], report.to_json())
+    except UserError as error:
+        return f"These numbers were not kept: {error}"
+    return ""
 
 
 def report_key(spec: Spec) -> str:

@@ -79,6 +79,17 @@ def _n_stories_params() -> int:
     return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
 
 
+def model_stamp(name: str, dtype: str) -> str:
+    """What changes when the files of a bundled model change: name, dtype, sizes and times; "" for any other model.
+
+    Only the catalogue's files are looked at: a name may come from a link.
+    """
+    if name not in _CATALOGUE or not stories_folder().is_dir():
+        return ""
+    files = sorted((path.name, path.stat()) for path in stories_folder().iterdir() if path.is_file())
+    return f"{name} {dtype} " + " ".join(f"{file} {stat.st_size} {stat.st_mtime_ns}" for file, stat in files)
+
+
 def load_session(
     name: str, dtype: str = "float32", device: str | None = None, revision: str | None = None
 ) -> "ModelSession":

@@ -22,7 +22,7 @@ from capture.store_timings import Timing, Timings, size_class
 
 LIMIT_BYTES = 2 * 1024**3
 TIMINGS_KEPT_S = 30 * 24 * 3600
-KINDS = ("report", "statistics", "capture")
+KINDS = ("report", "view", "statistics", "capture")
 
 Source = Literal["store", "fresh"]
 
@@ -99,6 +99,28 @@ class ActivationStore:
         """Never remove this report for want of room: somebody holds a link to it."""
         with self._transaction() as cursor:
             cursor.execute("UPDATE objects SET is_shared = true WHERE kind = 'report' AND key = ?", [digest])
+
+    def view(self, identity: str) -> bytes | None:
+        """The bytes of a kept view, or None."""
+        return self._read_one("view", identity)
+
+    def keep_view(self, identity: str, data: bytes) -> None:
+        """Keep a view under its id; it is never removed for want of room."""
+        self._keep("view", {identity: ({}, data)}, replace=False)
+        with self._transaction() as cursor:
+            cursor.execute("UPDATE objects SET is_shared = true WHERE kind = 'view' AND key = ?", [identity])
+
+    def remember(self, kind: str, key: str, value: str) -> None:
+        """Keep a short text under a kind and a key, in place of an older one."""
+        with self._transaction() as cursor:
+            cursor.execute("DELETE FROM remembered WHERE kind = ? AND key = ?", [kind, key])
+            cursor.execute("INSERT INTO remembered VALUES (?, ?, ?, ?)", [kind, key, value, time.time()])
+
+    def remembered(self, kind: str, key: str) -> str | None:
+        """The text that was kept under a kind and a key, or None."""
+        with self._snapshot() as cursor:
+            rows = cursor.execute("SELECT value FROM remembered WHERE kind = ? AND key = ?", [kind, key]).fetchall()
+        return rows[0][0] if rows else None
 
     def statistics(self, key: str) -> bytes | None:
         """Kept statistics as they were given, or None."""

@@ -18,6 +18,19 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         "ALTER TABLE objects ADD COLUMN is_shared BOOLEAN DEFAULT false",
         "CREATE TABLE timings (action VARCHAR, shape VARCHAR, seconds DOUBLE, timed_at DOUBLE)",
     ),
+    3: (
+        "CREATE TABLE remembered (kind VARCHAR, key VARCHAR, value VARCHAR, made_at DOUBLE)",
+        "CREATE TABLE jobs (id VARCHAR, kind VARCHAR, recipe VARCHAR, owner VARCHAR, name VARCHAR, state VARCHAR, "
+        "share DOUBLE, words VARCHAR, result VARCHAR, error VARCHAR, made_at DOUBLE, started_at DOUBLE, "
+        "ended_at DOUBLE)",
+        "CREATE TABLE report_facts (object_id BIGINT, lens VARCHAR, model VARCHAR, fingerprint VARCHAR, dtype VARCHAR, "
+        "text VARCHAR, text_set VARCHAR, bos BOOLEAN, n_tokens BIGINT, made_at DOUBLE)",
+        "CREATE TABLE report_tokens (object_id BIGINT, pos INTEGER, token VARCHAR)",
+        "CREATE TABLE report_statistics (object_id BIGINT, quantity VARCHAR, layer INTEGER, pos INTEGER, "
+        "axis VARCHAR, place INTEGER, value DOUBLE)",
+        "CREATE TABLE report_findings (object_id BIGINT, sentence VARCHAR, magnitude DOUBLE, unit VARCHAR, "
+        "score DOUBLE)",
+    ),
 }
 LATEST = max(MIGRATIONS)
 
