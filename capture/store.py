@@ -130,6 +130,11 @@ class ActivationStore:
         """Keep statistics under a digest of what made them, in place of older ones."""
         self._keep("statistics", {key: ({}, data)})
 
+    def forget_statistics(self, key: str) -> None:
+        """Remove kept statistics, where there are any."""
+        with self._transaction() as cursor:
+            self._remove(cursor, "kind = 'statistics' AND key = ?", [key])
+
     def captures(
         self,
         session: Runner,
