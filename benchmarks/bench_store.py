@@ -18,8 +18,9 @@ from torch import Tensor
 from benchmarks.record import interleaved, percentiles, ratios, record
 from capture.hook_point import HookPoint, residual_points
 from capture.session import ModelSession
-from capture.store import ActivationStore, _find
+from capture.store import ActivationStore
 from capture.store_codec import capture_key, from_bytes
+from capture.store_objects import find
 from capture.store_pieces import insert_pieces, read_pieces
 
 N_LAYERS = 6
@@ -67,9 +68,9 @@ def variants(given: Setup, tokens: list[int], at: tuple[HookPoint, ...]) -> dict
         # As `store.captures` reads, without its choice.
         model = (session.fingerprint, session.dtype, session.processing)
         keys = {point: capture_key(*model, tokens, point) for point in at}
-        with store._snapshot() as cursor:
-            kept = _find(cursor, "capture", list(keys.values()))
-            found = store._read(cursor, kept)
+        with store.file.snapshot() as cursor:
+            kept = find(cursor, "capture", list(keys.values()))
+            found = store.read(cursor, kept)
         return {point: from_bytes(kept[key].header, found[key]) for point, key in keys.items()}
 
     return {"recompute": lambda: session.capture(tokens, at), "read": read}

@@ -61,7 +61,7 @@ def same(one, other):
 def test_a_capture_that_was_not_asked_to_be_kept_is_not_kept(store):
     session = FakeSession()
     assert [store.captures(session, (1, 2), POINTS)[1] for _ in range(2)] == ["fresh", "fresh"]
-    assert store.contents()[2] == Contents("capture", 0, 0, None)
+    assert store.contents()[3] == Contents("capture", 0, 0, None)
 
 
 def test_a_kept_capture_is_read_as_it_was_run(store):
@@ -78,7 +78,7 @@ def test_part_of_a_kept_capture_is_read_and_a_larger_one_is_run(store):
     store.captures(session, (1, 2, 3), POINTS[:2], keep=True)
     assert store.captures(session, (1, 2, 3), POINTS[1:2])[1] == "store"
     assert store.captures(session, (1, 2, 3), POINTS, keep=True)[1] == "fresh"
-    assert store.contents()[2].n == 3
+    assert store.contents()[3].n == 3
 
 
 @pytest.mark.parametrize("other", [{"fingerprint": "g" * 32}, {"dtype": "float32"}, {"processing": "folded"}])
@@ -91,7 +91,7 @@ def test_a_capture_is_run_where_running_was_measured_to_be_quicker(tmp_path):
     session = FakeSession(run_s=0.0)
     store = ActivationStore(tmp_path / "s.duckdb", clock=session.clock)
     for _ in range(3):
-        store._timings.record("read", "3 of 256 bytes", 0.02)
+        store.timings.record("read", "3 of 256 bytes", 0.02)
     store.captures(session, (1, 2, 3), POINTS, keep=True)
     sources = [store.captures(session, (1, 2, 3), POINTS)[1] for _ in range(3)]
     assert sources == ["fresh"] * 3
@@ -105,7 +105,7 @@ def test_measured_times_survive_a_restart(tmp_path):
     store.close()
     store = ActivationStore(tmp_path / "s.duckdb", clock=session.clock)
     shape = f"{'f' * 32} cpu bfloat16 4 tokens, depth 1"
-    assert store._timings.seconds("run", shape) == pytest.approx(0.501)
+    assert store.timings.seconds("run", shape) == pytest.approx(0.501)
     store.close()
 
 
@@ -151,7 +151,7 @@ def test_clearing_one_kind_leaves_the_others(store):
 
 
 def test_clearing_an_unknown_kind_names_the_known_ones(store):
-    with pytest.raises(UserError, match="report, statistics, capture"):
+    with pytest.raises(UserError, match="report, view, statistics, capture"):
         store.clear("everything")
 
 
@@ -174,6 +174,24 @@ def test_a_report_that_was_shared_is_never_removed_for_want_of_room(store):
     assert (store.report("shared"), store.report("other")) == ("y" * 1000, None)
 
 
+def test_a_view_is_kept_as_it_was_first_and_never_removed_for_want_of_room(store):
+    store.limit_bytes = 1500
+    store.keep_view("v", b"first" * 200)
+    store.keep_view("v", b"other" * 200)
+    store.keep_report("r", "outliers", "f", "x" * 1000)
+    assert (store.view("v"), store.view("w"), store.report("r")) == (b"first" * 200, None, None)
+
+
+def test_a_remembered_text_replaces_the_one_before_it_under_its_kind_and_key(store):
+    for kind, value in (("a", "old"), ("a", "new"), ("b", "other")):
+        store.remember(kind, "key", value)
+    assert (store.remembered("a", "key"), store.remembered("b", "key"), store.remembered("a", "no")) == (
+        "new",
+        "other",
+        None,
+    )
+
+
 def test_the_file_does_not_grow_with_what_was_removed(store):
     store.limit_bytes = 16_000_000
     for n in range(20):
@@ -188,6 +206,7 @@ def test_contents_count_objects_and_bytes_of_each_kind(store):
     store.captures(FakeSession(), (1, 2), POINTS[:1], keep=True)
     assert [(row.kind, row.n, row.n_bytes) for row in store.contents()] == [
         ("report", 1, 10),
+        ("view", 0, 0),
         ("statistics", 0, 0),
         ("capture", 1, 24),
     ]
@@ -224,7 +243,7 @@ def test_threads_that_keep_and_read_the_same_keys_do_not_disturb_each_other(stor
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert [row.n for row in store.contents()] == [1, 0, 16]
+    assert [row.n for row in store.contents()] == [1, 0, 0, 16]
 
 
 def test_a_write_that_fails_leaves_no_half(store):
@@ -235,7 +254,7 @@ def test_a_write_that_fails_leaves_no_half(store):
 
 
 def fail_half_way(store):
-    with store._transaction() as cursor:
+    with store.file.transaction() as cursor:
         cursor.execute("INSERT INTO objects VALUES (99, 'report', 'half', '{}', 0, 0, false)")
         raise RuntimeError("stop")
 
@@ -248,6 +267,6 @@ def test_no_statement_reaches_other_files(store, tmp_path):
         "INSTALL httpfs",
         "SET enable_external_access = true",
     ):
-        with pytest.raises(UserError, match="cannot be used"), store._cursor() as cursor:
+        with pytest.raises(UserError, match="cannot be used"), store.file.cursor() as cursor:
             cursor.execute(statement)
     assert not (tmp_path / "out.csv").exists()

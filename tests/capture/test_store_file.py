@@ -49,7 +49,7 @@ def test_a_file_of_version_1_is_migrated_and_keeps_what_it_has(tmp_path):
     store.limit_bytes = 9000
     store.keep_statistics("new", bytes(1000))
     assert (store.report("r"), store.statistics("s"), store.notice) == ("text" * 2000, None, "")
-    with store._cursor() as cursor:
+    with store.file.cursor() as cursor:
         assert version(cursor) == LATEST
     store.close()
 
