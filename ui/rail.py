@@ -22,14 +22,19 @@ BADGE_MEANING = {
 }
 
 
-def draw_rail(asked: Spec, pages: Mapping[str, Any]) -> Any:
-    """Draw the rail; returns the place for what is known only once there is an answer."""
+def draw_rail(asked: Spec, pages: Mapping[str, Any], is_of_one_text: bool = True) -> Any:
+    """Draw the rail, without model and text where the page is not of one text.
+
+    Returns the place for what is known only once there is an answer.
+    """
     with st.sidebar:
         st.markdown("### Steerscope")
-        _model(asked)
+        if is_of_one_text:
+            _model(asked)
         facts = st.container(gap="xsmall")
-        _text(asked)
-        _running(asked)
+        if is_of_one_text:
+            _text(asked)
+            _running(asked)
         st.caption("Pages")
         with st.container(gap="xxsmall"):
             for page in pages.values():

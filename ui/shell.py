@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType
@@ -18,7 +19,9 @@ from ui.rail import draw_facts, draw_rail
 from ui.words import plain
 
 if TYPE_CHECKING:
-    from analysis.lens import Lens
+    from analysis.lens import Lens, ReportLens
+    from analysis.pipeline import Answer
+    from ui.answers import Answers
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Context:
     """What a page may know besides its Report: the Spec on screen, its lens, the pages that a link may lead to."""
 
     spec: Spec
-    lens: "Lens | None"
+    lens: "Lens | ReportLens | None"
     pages: dict[str, Any]
 
     def pinned(self, name: str, size: int, default: int) -> int:
@@ -37,52 +40,84 @@ class Context:
 
 
 def pages() -> dict[str, Any]:
-    """Every page by slug, the landing page first: each module of `ui.pages` that has a `render`."""
+    """Every page by slug, the landing page first: each module of `ui.pages` that draws.
+
+    A page module has `render(report, context)`, drawn from the answer to the Spec that is asked for, or, where it needs
+    none, `draw(context)`. It may have `ask(asked)` for widgets above the answer; one that returns False says that there
+    is nothing to ask yet, and has drawn what to do. `TITLE`, `QUESTION` and `IS_OF_ONE_TEXT` (whether the rail's model
+    and text are what it shows) say the rest.
+    """
     found = [importlib.import_module(f"ui.pages.{one.name}") for one in pkgutil.iter_modules(ui.pages.__path__)]
-    modules = {module.__name__.rpartition(".")[2]: module for module in found if hasattr(module, "render")}
+    modules = {one.__name__.rpartition(".")[2]: one for one in found if hasattr(one, "render") or hasattr(one, "draw")}
     made: dict[str, Any] = {}
-    for slug in sorted(modules, key=lambda slug: (slug != state.HOME, slug)):
-        run = partial(run_page, slug, modules[slug], made)
-        made[slug] = st.Page(run, title=title_of(slug), url_path=slug, default=slug == state.HOME)
+    is_of_one_text = {slug: getattr(module, "IS_OF_ONE_TEXT", True) for slug, module in modules.items()}
+    for slug in sorted(modules, key=lambda slug: (slug != state.HOME, not is_of_one_text[slug], slug)):
+        run = partial(run_page, slug, modules[slug], made, is_of_one_text)
+        title = title_of(slug, modules[slug])
+        made[slug] = st.Page(run, title=title, url_path=slug, default=slug == state.HOME)
     return made
 
 
-def title_of(slug: str) -> str:
-    """The words of a slug."""
-    return slug.replace("_", " ").capitalize()
+def title_of(slug: str, module: ModuleType | None = None) -> str:
+    """What a page is called: its `TITLE`, else the words of its slug."""
+    return getattr(module, "TITLE", slug.replace("_", " ").capitalize())
 
 
-def run_page(slug: str, module: ModuleType, pages: dict[str, Any]) -> None:
+def run_page(slug: str, module: ModuleType, pages: dict[str, Any], is_of_one_text: Mapping[str, bool]) -> None:
     """One run of a page, from address to provenance; an error leaves what was shown before."""
     with boundary("opening this page"):
-        asked = state.open_page(slug, tuple(pages))
+        asked = state.open_page(slug, is_of_one_text)
         if asked.lens != slug:
             st.switch_page(pages[asked.lens], query_params=state.code_of(asked))
-        rail = draw_rail(asked, pages)
-        question, tools = header.draw_header(title_of(slug))
+        rail = draw_rail(asked, pages, is_of_one_text[slug])
+        question, tools = header.draw_header(title_of(slug, module))
         _say_bad_link()
-        caution = st.empty()
-        if hasattr(module, "ask"):
+        if hasattr(module, "QUESTION"):
             question.caption(module.QUESTION)
-            module.ask(asked)
+        caution = st.empty()
+        if hasattr(module, "draw"):
+            state.show(asked)
+            module.draw(Context(asked, None, pages))
+            return
+        if getattr(module, "ask", _nothing_to_ask)(asked) is False:
+            state.show(asked)
+            return
         answers = answers_to(asked)
-        if state.session().caution:
-            caution.warning(plain(state.session().caution), icon=":material/warning:")
+        _say_cautions(caution, answers or ())
     if answers is None:
         return
     with boundary("drawing this page"):
-        from analysis.lens import lenses
+        _draw_answers(slug, module, answers, pages, (rail, question, tools))
 
-        lens = lenses().get(slug)
-        first = answers[0]
-        if lens is not None:
-            question.caption(plain(lens.question))
-        draw_facts(rail, first.report, first.source)
-        header.draw_tools(tools, answers)
-        reports = [answer.report for answer in answers]
-        context = Context(state.session().shown or first.report.spec, lens, pages)
-        module.render(reports if lens is None else first.report, context)
-        header.draw_how_to_read(lens, first.report, first.source)
+
+def _nothing_to_ask(asked: Spec) -> None:
+    """The `ask` of a page that has none."""
+
+
+def _draw_answers(
+    slug: str, module: ModuleType, answers: "Answers", pages: dict[str, Any], places: tuple[Any, Any, Any]
+) -> None:
+    from analysis.lens import lenses, report_lenses
+
+    rail, question, tools = places
+    lens = {**lenses(), **report_lenses()}.get(slug)
+    first = answers[0]
+    if lens is not None:
+        question.caption(plain(lens.question))
+    draw_facts(rail, first.report, first.source)
+    header.draw_tools(tools, answers)
+    reports = [answer.report for answer in answers]
+    context = Context(state.session().shown or first.report.spec, lens, pages)
+    module.render(reports if lens is None else first.report, context)
+    header.draw_how_to_read(lens, first.report, first.source)
+
+
+def _say_cautions(place: Any, answers: "Sequence[Answer]") -> None:
+    """What the reader must know about the numbers: other weights than the link's, or a store that keeps nothing."""
+    said = [state.session().caution, *dict.fromkeys(answer.notice for answer in answers)]
+    with place.container():
+        for words in filter(None, said):
+            st.warning(plain(words), icon=":material/warning:")
 
 
 def _say_bad_link() -> None:

@@ -5,6 +5,7 @@ They differ only while a job runs or after an error. A widget never holds a valu
 before it is drawn, and writes back through its callback.
 """
 
+import secrets
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,11 +19,12 @@ from analysis.text_set import read_text_set
 from capture.errors import UserError
 
 if TYPE_CHECKING:
-    from ui.job import Job
+    from ui.job import Followed, Job
 
 HOME = "what_stands_out"
 ADDRESS_FIELD = "view"
 MAX_ANSWERS = 6
+SUBJECT = ("model", "text", "text_set", "bos", "dtype", "fingerprint")
 _KEY = "steerscope"
 
 
@@ -37,21 +39,31 @@ class Session:
     has_changed: bool = False
     """Whether a widget spoke since the address was written; then the address is the older of the two."""
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    subject: dict[str, Any] = field(default_factory=dict)
+    """Model, text and how it is run, as the last page of a text had them."""
     answers: OrderedDict[str, Any] = field(default_factory=OrderedDict)
     last_good: dict[str, str] = field(default_factory=dict)
     """The key of the last answer by page: the view that stays when the next one cannot be had."""
-    job: "Job | None" = None
+    is_of_one_text: bool = True
+    """Whether the open page is; the views that others are made of decide their fingerprint instead of a model."""
+    job: "Job | Followed | None" = None
     bad_link: UserError | None = None
     caution: str = ""
     wants_other_model: bool = False
     is_idle: bool = False
     """Whether a person cancelled before this page had anything to show."""
+    visitor: str = field(default_factory=lambda: secrets.token_hex(16))
+    """Whose jobs these are where nobody signs in; replaced by the id that the browser kept from earlier."""
+    told: set[str] | None = None
+    """Ended jobs that need no notice any more; None before the first look."""
+    recent: list[Spec] = field(default_factory=list)
 
 
 def session() -> Session:
     """The state of this browser session."""
     if _KEY not in st.session_state:
-        st.session_state[_KEY] = Session(asked=tour_spec())
+        tour = tour_spec()
+        st.session_state[_KEY] = Session(asked=tour, subject=_subject(tour))
     return st.session_state[_KEY]
 
 
@@ -60,24 +72,34 @@ def tour_spec(lens: str = HOME) -> Spec:
     return Spec(lens=lens, text=read_text_set("tour").texts[0])
 
 
-def open_page(slug: str, slugs: tuple[str, ...]) -> Spec:
+def open_page(slug: str, is_of_one_text: Mapping[str, bool]) -> Spec:
     """The Spec asked for on this page, read from the address where that is new; a bad link leaves what was there.
 
-    Its lens is another page's where the address belongs there.
+    Its lens is another page's where the address belongs there. `is_of_one_text` has every page; one that is not of a
+    text has none in its link, and going back to one that is finds the text from before.
     """
     state = session()
+    state.is_of_one_text = is_of_one_text[slug]
     code = st.query_params.get(ADDRESS_FIELD, "")
     if code and code != state.written and not state.has_changed:
         state.written = code
         try:
-            _restore(state, code, slugs)
+            _restore(state, code, tuple(is_of_one_text))
         except UserError as error:
             state.bad_link = error
         else:
             return state.asked
+    if is_of_one_text.get(state.asked.lens, True):
+        state.subject = _subject(state.asked)
     if state.asked.lens != slug:
-        _adopt(state, state.asked.with_(lens=slug, options=dict(state.options.get(slug, {})), interventions=()))
+        options = dict(state.options.get(slug, {}))
+        subject = state.subject if is_of_one_text[slug] else {}
+        _adopt(state, Spec(lens=slug, options=options, pins=state.asked.pins if subject else {}, **subject))
     return state.asked
+
+
+def _subject(spec: Spec) -> dict[str, Any]:
+    return {name: getattr(spec, name) for name in SUBJECT}
 
 
 def _restore(state: Session, code: str, slugs: tuple[str, ...]) -> None:
@@ -113,7 +135,7 @@ def set_option(name: str, value: Any) -> None:
     state = session()
     chosen = {**state.options.get(state.asked.lens, {}), name: value}
     state.options[state.asked.lens] = chosen
-    change(options=chosen)
+    change(options=chosen, **({} if state.is_of_one_text else {"fingerprint": ""}))
 
 
 def pin(**places: Any) -> None:
@@ -191,10 +213,12 @@ def with_fingerprint(spec: Spec, fingerprint: str) -> Spec:
     """The asked Spec once its model is known; a link made with other weights leaves a caution."""
     state = session()
     if spec.fingerprint and spec.fingerprint != fingerprint:
-        state.caution = (
-            f"This link was made with {spec.model} {spec.fingerprint[:8]}; the model loaded under that name is "
-            f"{fingerprint[:8]}. The numbers may differ from those that were shared."
+        made_with = (
+            f"{spec.model} {spec.fingerprint[:8]}; the model loaded under that name is {fingerprint[:8]}"
+            if state.is_of_one_text
+            else "other numbers than its views have now"
         )
+        state.caution = f"This link was made with {made_with}. The numbers may differ from those that were shared."
     state.asked = replace(state.asked, fingerprint=fingerprint)
     return state.asked
 

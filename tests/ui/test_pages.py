@@ -1,5 +1,6 @@
 """Every page, run without a browser on tiny models: it draws, restores a link, refuses a bad one, and stays."""
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -61,8 +62,13 @@ def shown(app: AppTest) -> Spec:
     return from_code(values[0] if isinstance(values, list) else values)
 
 
-def test_pages_are_found_with_the_landing_page_first():
-    assert tuple(shell.pages()) == PAGES
+def test_pages_are_found_with_the_landing_page_first_and_those_of_no_text_last():
+    found = list(shell.pages())
+    modules = [importlib.import_module(f"ui.pages.{slug}") for slug in found]
+    of_one_text = [getattr(module, "IS_OF_ONE_TEXT", True) for module in modules]
+    assert tuple(found[: len(PAGES)]) == PAGES
+    assert of_one_text == sorted(of_one_text, reverse=True)
+    assert "store" in found[len(PAGES) :]
 
 
 @pytest.mark.parametrize("slug", PAGES)
