@@ -14,6 +14,7 @@ from analysis.magnitudes import ratio, row_medians, token_smoothness
 from analysis.moments import kurtosis_along
 from analysis.site_statistics import ENTRIES_OF_A_SET, SiteStatistics, statistics_of_stream, statistics_of_text
 from analysis.stat_stream import Keep, StatStream
+from analysis.stream_state import State, flatten, stream_set, unflatten
 from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.session import ModelShape
@@ -147,19 +148,33 @@ class _Gather:
             square = (rotate(values.detach().float().cpu().numpy()) ** 2).sum(axis=0)
             self.rotated[at] = self.rotated.get(at, 0.0) + square
 
+    def state(self) -> State:
+        """All that was taken in."""
+        sums = {f"rotated {at}": one for at, one in self.rotated.items()}
+        sums |= {f"sinks {at}": one for at, one in self.sinks.items()}
+        seen = {name: one for at, stream in self.streams.items() for name, one in flatten(stream.seen, str(at)).items()}
+        return {"n_queries": np.array(self.n_queries), **sums, **seen}
+
+    def go_on_from(self, state: State) -> None:
+        """Take in what `state` gave."""
+        self.n_queries = int(state["n_queries"])
+        for at, stream in self.streams.items():
+            stream.seen = unflatten(state, str(at))
+        for name, one in state.items():
+            kind, _, place = name.partition(" ")
+            if kind in ("rotated", "sinks"):
+                getattr(self, kind)[HookPoint.parse(place)] = one
+
 
 def view_set(subject: Subject, progress: Progress, batch_tokens: int = 2048) -> View:
     """The view of a text set, streamed; medians are those of StatStream's bins."""
     shape = subject.session.shape
     gather = _Gather(shape)
-    subject.session.stream(
-        subject.texts,
-        points_of(shape),
-        gather.update,
-        subject.interventions,
-        lambda share, words: progress(0.05 + 0.75 * share, words),
-        batch_tokens,
-    )
+
+    def part(share: float, words: str) -> None:
+        progress(0.05 + 0.75 * share, words)
+
+    stream_set(subject, points_of(shape), gather, part, batch_tokens)
     layers = range(shape.n_layers)
     streams = [gather.streams[HookPoint(layer, "resid_post")] for layer in layers]
     residual = [statistics_of_stream(stream) for stream in streams]

@@ -16,6 +16,7 @@ from analysis.option import read_options
 from analysis.report import Report, read_report
 from analysis.shared_view import kept_view
 from analysis.spec import Spec, digest_json
+from analysis.store_checkpoint import StoreCheckpoint
 from analysis.text_set import read_text_set
 from capture.errors import UserError
 from capture.hook_point import HookPoint
@@ -68,8 +69,11 @@ def run(spec: Spec, load: Load, store: ActivationStore | None, progress: Progres
         return answer
     if missing := lens.needs(session.shape):
         raise UserError(f"{lens.title} cannot look at {session.name}: {missing}", "Choose another model or page.")
-    report = _measure(lens, resolved, session, store, progress)
+    checkpoint = _checkpoint(resolved, session, store)
+    report = _measure(lens, resolved, session, store, progress, checkpoint)
     notice = _keep(report, store)
+    if checkpoint is not None:
+        checkpoint.remove()
     if store is not None and stamp and not notice:
         store.remember(FINGERPRINT, stamp, session.fingerprint)
     return Answer(report, "fresh", notice)
@@ -145,15 +149,27 @@ def _stored(spec: Spec, store: ActivationStore | None) -> Answer | None:
     return Answer(replace(read_report(text), spec=spec), "store") if text else None
 
 
+def _checkpoint(spec: Spec, session: ModelSession, store: ActivationStore | None) -> StoreCheckpoint | None:
+    """Where the run over a text set leaves its state; of another device or weights' processing it is another run."""
+    if store is None or not spec.text_set:
+        return None
+    return StoreCheckpoint(store, digest_json([report_key(spec), session.device, session.processing]))
+
+
 def _measure(
-    lens: Lens, spec: Spec, session: ModelSession, store: ActivationStore | None, progress: Progress
+    lens: Lens,
+    spec: Spec,
+    session: ModelSession,
+    store: ActivationStore | None,
+    progress: Progress,
+    checkpoint: StoreCheckpoint | None,
 ) -> Report:
     at = lens.hook_points(session.shape, spec.options)
     interventions = tuple(operator_from_recipe(dict(recipe)) for recipe in spec.interventions)
     texts = tuple(session.tokens(text, spec.bos) for text in _texts(spec))
     progress(0.05, "capturing activations")
     captures = {} if spec.text_set else _captures(session, texts[0], at, interventions, store)
-    subject = Subject(session, texts, captures, spec.bos, bool(spec.text_set), interventions)
+    subject = Subject(session, texts, captures, spec.bos, bool(spec.text_set), interventions, checkpoint)
     measured = lens.measure(subject, spec.options, progress)
     facts = provenance(session, spec.bos, at, n_tokens=sum(map(len, texts)))
     return _report(lens, spec, facts, measured)

@@ -174,6 +174,7 @@ class ModelSession:
         interventions: Sequence[Intervention] = (),
         progress: Progress | None = None,
         batch_tokens: int = 2048,
+        skip_batches: int = 0,
     ) -> None:
         """Run many texts in batches, giving activations to `update(point, values, text_index, pos)` as they arise.
 
@@ -181,16 +182,19 @@ class ModelSession:
         as many as the longest text of the batch has); `text_index` and `pos` [n] say whose they are; all on the
         model's device. They are the model's own tensors where nothing was padded: `update` must not write to them or
         keep them without a copy. Memory does not grow with the texts. The turn is held for one batch at a time.
+        The same texts give the same batches, so a run that was stopped goes on behind those it has had.
         """
         n_texts = len(texts) if isinstance(texts, Sequence) else None
         n_done = 0
-        for rows in batches(texts, batch_tokens):
+        for number, rows in enumerate(batches(texts, batch_tokens)):
+            n_done += len(rows)
+            if number < skip_batches:
+                continue
             self._check([tokens for _, tokens in rows], at, interventions)
             batch = make_batch(rows, self._wiring.device)
             readers = {point: _pass_on(point, batch, update) for point in at}
             with self.hold("a run over a text set"):
                 run(self._wiring, batch.ids, readers, interventions, only_read=True)
-            n_done += len(rows)
             if progress is not None:
                 progress(n_done / n_texts if n_texts else 0.0, f"{n_done:,} texts")
 

@@ -79,7 +79,7 @@ def test_splitting_the_texts_into_batches_does_not_change_the_numbers(lens, tiny
     whole = on_set(lens, tiny_session)
     stream = ModelSession.stream
 
-    def in_small_batches(self, texts, at, update, interventions=(), progress=None, batch_tokens_=2048):
+    def in_small_batches(self, texts, at, update, interventions=(), progress=None, batch_tokens_=2048, skip_batches=0):
         return stream(self, texts, at, update, interventions, progress, batch_tokens)
 
     monkeypatch.setattr(ModelSession, "stream", in_small_batches)
@@ -153,3 +153,24 @@ def test_captures_are_not_written_to(lens, tiny_session):
     before = {at: tensor.clone() for at, tensor in captures.items()}
     lens.measure(Subject(tiny_session, (tokens,), captures, True), chosen, quiet)
     assert all((captures[at] == before[at]).all() for at in before)
+
+
+@every_lens
+@every_family
+def test_every_array_has_a_quantity_whose_axes_fit(lens, family):
+    session, by_name = session_of(family), {one.name: one for one in lens.quantities}
+    assert len(by_name) == len(lens.quantities)
+    for measured in () if lens.needs(session.shape) else (on_text(lens, session), on_set(lens, session)):
+        sizes: dict[str, int] = {}
+        for name, array in measured.arrays.items():
+            quantity = by_name[name]
+            axes = quantity.axes_of(array.ndim)
+            assert quantity.label
+            assert len(set(axes)) == len(axes)
+            for axis, size in zip(axes, array.shape, strict=True):
+                assert 0 in array.shape or sizes.setdefault(axis, size) == size, (name, axis)
+
+
+@every_lens
+def test_every_quantity_is_measured_on_a_text(lens, tiny_session):
+    assert {one.name for one in lens.quantities} == set(on_text(lens, tiny_session).arrays)

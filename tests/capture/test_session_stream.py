@@ -94,3 +94,18 @@ def test_nothing_is_gathered_where_nothing_is_padded():
     batch = make_batch([(3, (5, 6)), (4, (7, 8))], torch.device("cpu"))
     assert batch.real is None
     assert (batch.text_index.tolist(), batch.pos.tolist()) == ([3, 3, 4, 4], [0, 1, 0, 1])
+
+
+def test_skipped_batches_are_told_of_but_not_run(tiny_session):
+    groups = list(batches(TEXTS, 20))
+    shares, seen = [], set()
+    tiny_session.stream(
+        TEXTS,
+        POINTS[:1],
+        lambda *given: seen.update(given[2].tolist()),
+        progress=lambda share, _: shares.append(share),
+        batch_tokens=20,
+        skip_batches=2,
+    )
+    assert seen == {text for rows in groups[2:] for text, _ in rows}
+    assert shares[0] == pytest.approx(sum(map(len, groups[:3])) / len(TEXTS))
