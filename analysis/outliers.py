@@ -34,6 +34,7 @@ from analysis.outlier_criteria import (
     spikes,
 )
 from analysis.outlier_findings import findings_of
+from analysis.outlier_quantities import QUANTITIES
 from analysis.outlier_summary import (
     Tokens,
     flatness_arrays,
@@ -190,4 +191,5 @@ LENS = Lens(
     needs=_needs,
     hook_points=lambda shape, options: points_of(shape),
     measure=measure,
+    quantities=QUANTITIES,
 )
