@@ -1,8 +1,8 @@
 """Compare: what differs between two views of the same lens, token by token and layer by layer.
 
 Tokens are aligned by their texts. For each quantity of the lens that has a value for every layer and token the change
-is right − left, or log2(right / left) where ratios are what counts. `weight` ranks changes of different quantities: the
-size of that logarithm, or log2(1 + |change| / typical), `typical` being the median magnitude of the common values.
+is right − left, or log2(right / left) where ratios are what counts. `weight` ranks changes of different quantities, in
+doublings; `typical` is the median magnitude of the values that both sides have.
 
 Arrays, [quantity layer pos] for texts and [quantity layer] for text sets, over the layers that both models have:
 `left`, `right`, `change`; NaN where a side has no value. `pos` counts the rows of the alignment.
@@ -17,6 +17,7 @@ weight}], heaviest first; `differences` [{what, left, right}]; `findings` [{unit
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
+from math import log2
 from typing import Any
 
 import numpy as np
@@ -159,9 +160,9 @@ def _findings(
     heaviest = list({row["quantity"]: row for row in reversed(changes)}.values())
     heaviest = sorted(heaviest, key=lambda row: -row["weight"])[:MAX_FINDINGS]
     found = [_on_change(row) for row in heaviest]
-    for _, mine, its in _finding_pairs(left, right):
-        if mine is None or its is None:
-            found.append(_on_one_side(mine, its, rows))
+    pairs = _finding_pairs(left, right)
+    found += [_on_one_side(mine, its, rows) for _, mine, its in pairs if mine is None or its is None]
+    found += _on_findings(pairs, rows)
     return tuple(sorted(found, key=lambda finding: -finding.score))
 
 
@@ -174,14 +175,32 @@ def _on_change(row: Mapping[str, Any]) -> Finding:
     return Finding(sentence, row["change"], f"change of {row['label']}", row["weight"], place)
 
 
+def _on_findings(pairs: Sequence[tuple[str, Finding | None, Finding | None]], rows: Alignment) -> list[Finding]:
+    """The finding of both sides whose magnitude changes most, where one changes."""
+    both = [(mine, its) for _, mine, its in pairs if mine and its and min(mine.magnitude, its.magnitude) > 0]
+    changed = [(abs(log2(its.magnitude / mine.magnitude)), mine, its) for mine, its in both]
+    weight, mine, its = max(changed, key=lambda one: one[0], default=(0.0, None, None))
+    if mine is None or its is None or weight == 0:
+        return []
+    sentence = (
+        f"Of what both sides found, this changes most: {mine.magnitude:.3g} on the left and {its.magnitude:.3g} on the "
+        f"right, {its.unit}. On the right: {its.sentence}"
+    )
+    return [replace(its, sentence=sentence, score=weight, place=_aligned(its, rows.right))]
+
+
 def _on_one_side(mine: Finding | None, its: Finding | None, rows: Alignment) -> Finding:
     finding, side, places = (mine, "left", rows.left) if mine is not None else (its, "right", rows.right)
     assert finding is not None
+    place = _aligned(finding, places) or {"side": side}
+    return replace(finding, sentence=f"Only on the {side}: {finding.sentence}", place=place)
+
+
+def _aligned(finding: Finding, places: Sequence[int | None]) -> dict[str, Any]:
+    """A finding's place, its position being that of the alignment's row; dropped where it has none."""
     place = dict(finding.place)
-    if "pos" in place:
-        place["pos"] = places.index(place["pos"]) if place["pos"] in places else None
-    kept = {name: value for name, value in place.items() if value is not None}
-    return replace(finding, sentence=f"Only on the {side}: {finding.sentence}", place=kept or {"side": side})
+    pos = place.pop("pos", None)
+    return place | ({"pos": places.index(pos)} if pos is not None and pos in places else {})
 
 
 def _notes(numbers: Mapping[str, Any]) -> list[str]:
@@ -225,7 +244,7 @@ REPORT_LENS = ReportLens(
     how_to_read=(
         "Each cell is the change from the left view to the right one at a token and a layer, blue where the right is "
         "lower and orange where it is higher; hatched columns are tokens that one text lacks. Changes of different "
-        "quantities are ranked by their size beside what is usual for each."
+        "quantities are ranked in doublings."
     ),
     options=(
         Option("left", "Left view", "A link, its code or a short id.", ""),

@@ -39,9 +39,15 @@ class Compared:
         return float(next((size for size in (np.median(sizes), sizes.max()) if size > 0), 1.0)) if len(sizes) else 1.0
 
     def weight(self) -> Cells:
-        """What ranks changes of different quantities: |log2 ratio|, or log2(1 + |change| / typical)."""
+        """What ranks changes of different quantities, in doublings: |log2 ratio|, or log2(1 + |change| / (typical + the
+        smaller magnitude of the two)), by which a small value that doubles counts little.
+        """
         size = np.abs(self.change)
-        return size if self.quantity.is_log else np.log2(self.typical + size) - np.log2(self.typical)
+        if self.quantity.is_log:
+            return size
+        least = self.typical + np.minimum(np.abs(self.left), np.abs(self.right))
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.log2(least + size) - np.log2(least)
 
     def n_changed(self) -> int:
         """In how many places both sides have a value and not the same one."""
@@ -50,10 +56,10 @@ class Compared:
 
     def heaviest(self, n: int) -> list[tuple[int, int]]:
         """The (layer, row) of at most n changes, the heaviest first; equal ones by layer, then by row."""
-        size = np.nan_to_num(np.abs(self.change))
-        places = np.argsort(-size, axis=None, kind="stable")[:n]
-        found = [(int(place) // size.shape[1], int(place) % size.shape[1]) for place in places]
-        return [cell for cell in found if size[cell] > 0]
+        weight = np.where(np.isfinite(self.change), np.nan_to_num(self.weight()), 0.0)
+        places = np.argsort(-weight, axis=None, kind="stable")[:n]
+        found = [(int(place) // weight.shape[1], int(place) % weight.shape[1]) for place in places]
+        return [cell for cell in found if weight[cell] > 0]
 
 
 def compared_quantities(

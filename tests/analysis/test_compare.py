@@ -188,6 +188,24 @@ def test_a_finding_of_one_side_only_is_a_finding_at_its_aligned_place():
     assert found.numbers["findings"][1] == {"unit": "kurtosis", "left": None, "right": "Kurtosis is 9."}
 
 
+def test_the_heaviest_change_of_all_quantities_stands_first():
+    left = report_of()
+    right = planted(planted(left, "peak", (0, 1), 1.1 * left.arrays["peak"][0, 1]), "mean", (2, 2), 15.0)
+    right = planted(right, "mean", (0, 0), 2.0)
+    weights = [row["weight"] for row in compared(left, right).numbers["changes"]]
+    # 1 becomes 15 where 1 is typical: log2(1 + 14 / (1 + 1)).
+    assert weights == pytest.approx([3.0, np.log2(1.5), np.log2(1.1)])
+
+
+def test_a_magnitude_that_both_sides_found_is_compared():
+    kinds = ("kurtosis", 3.0, 12.0), ("cosine", 0.5, 0.4)
+    sides = [[Finding(f"{kind[0]}.", kind[side], kind[0], 1.0, {"layer": side})] for side in (1, 2) for kind in kinds]
+    found = compared(report_of(findings=sides[0] + sides[1]), report_of(findings=sides[2] + sides[3])).findings
+    assert len(found) == 1
+    assert "3 on the left and 12 on the right, kurtosis" in found[0].sentence
+    assert (found[0].score, found[0].place) == (2.0, {"layer": 2})
+
+
 def test_a_comparison_survives_json():
     found = compared(report_of(), planted(report_of(TOKENS[:4]), "mean", (0, 0), 3.0))
     report = Report(Spec("compare"), {}, found.numbers, found.arrays, found.findings)
