@@ -11,10 +11,12 @@ export TOKENIZERS_PARALLELISM := false
 ALONE := HF_HUB_OFFLINE=1 HF_DATASETS_OFFLINE=1 OMP_NUM_THREADS=1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench format clean
+.PHONY: help install run test check bench load format clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' Makefile
+
+install: .venv/runtime.stamp ## install what the app needs into .venv
 
 run: .venv/runtime.stamp ## start the app on http://127.0.0.1:8501 (PORT=... for another port)
 	$(BIN)/streamlit run app.py --server.address 127.0.0.1 --server.port $(PORT)
@@ -34,6 +36,9 @@ bench: .venv/dev.stamp ## run every benchmark in turn; rows are added to benchma
 		name=$$(basename $$file .py); echo "== $$name"; \
 		$(ALONE) $(BIN)/python -m benchmarks.$$name || exit 1; \
 	done
+
+load: .venv/dev.stamp ## 20 visitors for two minutes on a server of its own (ARGS="--visitors 5 --seconds 30")
+	$(ALONE) $(BIN)/python -m benchmarks.load $(ARGS)
 
 format: .venv/dev.stamp ## format the code and mend what lint can mend
 	$(BIN)/ruff format .

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.error import URLError
@@ -81,12 +81,13 @@ def wait_until_healthy(url: str, server: subprocess.Popen[bytes], limit_s: float
 
 
 @contextmanager
-def streamlit_server(script: Path, env: dict[str, str]) -> Iterator[str]:
-    """The address of a Streamlit server that runs `script`; the server ends with the block."""
+def streamlit_server(script: Path, env: dict[str, str], log: Path | None = None) -> Iterator[str]:
+    """The address of a Streamlit server that runs `script` and may write to `log`; the server ends with the block."""
     port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}", *SERVER_FLAGS]
     surroundings = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", **env}
-    server = subprocess.Popen(command, cwd=ROOT, env=surroundings)
+    with nullcontext() if log is None else log.open("wb") as output:
+        server = subprocess.Popen(command, cwd=ROOT, env=surroundings, stdout=output, stderr=output)
     url = f"http://127.0.0.1:{port}"
     try:
         wait_until_healthy(url, server)

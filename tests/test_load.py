@@ -1,0 +1,63 @@
+"""Several visitors at once see their own numbers and nobody else's; the same driver as `make load`, for seconds."""
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.expected_view import Differences, planned_views
+from benchmarks.load import WARM, Outcome, Pace, drive, failures, warm_up
+from capture.models import load_session
+from tests.browser.conftest import streamlit_server
+
+ROOT = Path(__file__).resolve().parent.parent
+QUICK = Pace(seconds=6.0, think_s=(0.02, 0.1), patience_s=60.0)
+
+
+@pytest.fixture(scope="module")
+def plan():
+    """Three visitors with two texts each, and the Reports computed alone."""
+    session = load_session("stories", "float32")
+    return planned_views(3, 2, lambda name, dtype: session)
+
+
+def outcome_of(script, plan, home):
+    """What three visitors at once met on a server that runs the script."""
+    with streamlit_server(ROOT / script, {"STEERSCOPE_HOME": str(home)}, home / "server.log") as url:
+        asyncio.run(warm_up(url, plan[0][0]))
+        return asyncio.run(drive(url, plan, QUICK))
+
+
+def test_visitors_at_once_see_the_numbers_computed_for_them_alone(plan, tmp_path):
+    outcome = outcome_of("app.py", plan, tmp_path)
+    assert (outcome.errors, outcome.mixed) == ([], [])
+    assert {"open", "page", *WARM} <= set(outcome.seconds)
+    assert len(outcome.warm_clicks) >= 10
+    assert outcome.n_values > 50_000
+
+
+def test_activations_of_another_text_are_noticed(plan, tmp_path):
+    outcome = outcome_of("tests/planted/mixed_activations.py", plan, tmp_path)
+    assert any("the heat is another's" in line for line in outcome.mixed)
+    assert any("mixed values" in reason for reason in failures(outcome))
+
+
+def test_one_number_of_another_is_noticed():
+    noted = Differences([])
+    noted.compare("the heat", np.array([1.0, np.nan, 3.0]), np.array([1.0, np.nan, 3.0]))
+    assert noted.found == []
+    noted.compare("the heat", np.array([1.0, np.nan, 3.0]), np.array([1.0, np.nan, np.nextafter(np.float32(3), 4)]))
+    assert noted.found == ["the heat is another's: 3 values against 3"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "errors", "mixed", "n_failures"),
+    [([0.1] * 20, [], [], 0), ([0.1] * 20, ["a"], [], 1), ([0.1] * 20, [], ["a"], 1), ([2.5] * 20, [], [], 1)],
+)
+def test_a_run_fails_on_errors_mixed_values_and_slow_clicks(seconds, errors, mixed, n_failures):
+    assert len(failures(Outcome({"cell": seconds}, errors, mixed))) == n_failures
+
+
+def test_a_run_without_a_click_fails():
+    assert failures(Outcome()) == ["p95 of a warm click is inf s, and must be under 2 s"]
