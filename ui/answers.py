@@ -1,15 +1,19 @@
-"""Answers to the Spec that is asked for: remembered, or made by a job that is watched and can be cancelled."""
+"""Answers to the Spec that is asked for: remembered, or made by a job that is watched and can be cancelled.
 
+That of one text ends with its page; that of a text set is put into the queue where it is not kept already.
+"""
+
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from analysis.spec import Spec
-from capture.errors import UserError
-from ui import resources, state
+from ui import resources, state, visitor
 from ui.boundary import boundary
 from ui.components.pin import is_fragment_run
-from ui.job import Job, Progress, start_job
+from ui.job import Cancelled, Followed, Job, start_job
+from ui.job_kinds import MEASURE, answers_of, kept_answers, measure_recipe, queue
 from ui.style import still_box
 from ui.words import plain, shortened
 
@@ -49,9 +53,8 @@ def answers_to(asked: Spec) -> "Answers | None":
 def _asked_answers(asked: Spec) -> "Answers | None":
     answers = state.answer_to(asked)
     if answers is None and not state.session().is_idle:
-        job = _job_for(asked)
-        if job.wait(PATIENCE_S):
-            answers = job.future.result()
+        answers = _worked_out(asked)
+        if answers is not None:
             state.forget_job()
             state.keep_answer(asked, answers)
             for answer in answers if len(answers) > 1 or answers[0].report.spec.lens != asked.lens else ():
@@ -59,52 +62,63 @@ def _asked_answers(asked: Spec) -> "Answers | None":
     return answers
 
 
-def _job_for(asked: Spec) -> Job:
+def _worked_out(asked: Spec) -> "Answers | None":
+    """What the job for this Spec came to, once it has ended; None before."""
+    watched = _twin(_job_for(asked))
+    if not watched.job.wait(PATIENCE_S):
+        return None
+    if isinstance(watched.job.future.exception(), Cancelled):
+        # Cancelled in the tray, or by another window of the same person.
+        state.go_back()
+        st.rerun()
+    answers: Answers | None = watched.job.future.result()
+    if isinstance(watched, Followed):
+        answers = answers.value if answers is not None else None
+        queue().dismiss(watched.id, visitor.owner())
+        if answers is None:
+            state.forget_job()
+        return answers
+    if answers is None:
+        state.session().job = watched = _queued(asked)
+        return _worked_out(asked) if watched.job.wait(PATIENCE_S) else None
+    return answers
+
+
+def _job_for(asked: Spec) -> "Job | Followed":
     session, key = state.session(), state.answer_key(asked)
     if session.job is None or session.job.key != key:
         name = shortened(asked.text_set or asked.text or asked.model, 40)
-        session.job = start_job(key, name, lambda progress: _work(asked, progress))
+        if asked.text_set:
+            session.job = start_job(key, name, lambda progress: kept_answers(asked, progress))
+        else:
+            session.job = start_job(key, name, lambda progress: answers_of(asked, resources.load, progress))
     return session.job
 
 
-def _work(asked: Spec, progress: Progress) -> "Answers":
-    """Runs in a worker: the page's lens, or every lens for a page that is none."""
-    progress(0.0, "starting the engine")
-    resources.warm_up()
-    from analysis.lens import lenses
-    from analysis.pipeline import run
-
-    slugs = [asked.lens] if asked.lens in lenses() else list(lenses())
-    if len(slugs) == 1:
-        return (run(asked.with_(lens=slugs[0]), resources.load, resources.store(), progress),)
-    return _every_lens(asked, slugs, progress)
+def _twin(watched: "Job | Followed") -> "Job | Followed":
+    """The same job, or the one that the queue runs in its place."""
+    current = queue().job(watched.id) if isinstance(watched, Followed) else None
+    if isinstance(watched, Followed) and current not in (None, watched.job) and not watched.job.is_done:
+        state.session().job = watched = replace(watched, job=current)
+    return watched
 
 
-def _every_lens(asked: Spec, slugs: list[str], progress: Progress) -> "Answers":
-    from analysis.pipeline import run
-
-    answers, refusals = [], []
-    for number, slug in enumerate(slugs):
-
-        def part(share: float, words: str, number: int = number) -> None:
-            progress((number + share) / len(slugs), words)
-
-        try:
-            answers.append(run(asked.with_(lens=slug, options={}), resources.load, resources.store(), part))
-        except UserError as error:
-            refusals.append(error)
-    if not answers:
-        raise refusals[0]
-    return tuple(answers)
+def _queued(asked: Spec) -> Followed:
+    """The measurement of a text set as a job of the queue: it may take minutes, and outlives this page."""
+    title = asked.lens.replace("_", " ").capitalize()
+    identity = queue().submit(MEASURE, measure_recipe(asked), visitor.owner(), f"{asked.text_set}, {title}")
+    job = queue().job(identity)
+    assert job is not None  # it was submitted just now
+    return Followed(state.answer_key(asked), job, identity)
 
 
 def _say_why_not(has_previous: bool) -> None:
-    job = state.session().job
-    if job is None:
+    watched = state.session().job
+    if watched is None:
         if not has_previous:
             _empty()
-    elif not job.is_done:
-        _progress(job)
+    elif not watched.job.is_done:
+        _progress(watched)
         if not has_previous:
             st.markdown(WAITING)
             st.html(f"{still_box(240)}{still_box(160)}")
@@ -125,12 +139,16 @@ def _empty() -> None:
 
 
 @st.fragment(run_every=POLL_S)
-def _progress(job: Job) -> None:
+def _progress(watched: "Job | Followed") -> None:
+    job = watched.job
     if job.age_s < SPARED_S:
         resources.spare_collector()
     bar, cancel = st.columns([6, 1], vertical_alignment="bottom")
     bar.progress(job.share, text=plain(f"{job.name}: {job.words}, {job.age_s:.0f} s"))
     if cancel.button("Cancel", width="stretch"):
+        if isinstance(watched, Followed):
+            queue().cancel(watched.id, visitor.owner())
+            queue().dismiss(watched.id, visitor.owner())
         state.go_back()
         st.rerun()
     # A run of the whole page has more to draw, and does not wait.

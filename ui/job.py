@@ -1,7 +1,7 @@
 """A job: work in a thread of its own, with progress that is polled and a cancel that its next step meets."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, TimeoutError
 from dataclasses import dataclass, field
 from threading import Thread
@@ -9,10 +9,32 @@ from types import TracebackType
 from typing import Any
 
 Progress = Callable[[float, str], None]
+FIRST_ESTIMATE_S = 2.0
+"""Seconds of work before a guess at the time left is shown."""
 
 
 class Cancelled(Exception):
     """Raised in a job's thread at its next report of progress after it was cancelled."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a kind of job makes: the code of the view that its link opens, and a value for a page that waits for it."""
+
+    code: str
+    value: Any = None
+
+
+@dataclass(frozen=True)
+class JobKind:
+    """One kind of long work; `work(recipe, progress)` starts it, or goes on where an earlier run of it was stopped.
+
+    Jobs of one `lane` run one at a time: those that run a model here share one, those of programs of their own another.
+    """
+
+    slug: str
+    lane: str
+    work: Callable[[Mapping[str, Any], Progress], Outcome]
 
 
 @dataclass(eq=False)
@@ -26,6 +48,13 @@ class Job:
     words: str = "starting"
     is_cancelled: bool = False
     started_s: float = field(default_factory=time.monotonic)
+    _first: tuple[float, float] | None = None
+    """Share and time of the first report of progress: a job that goes on does not begin at 0."""
+
+    @property
+    def job(self) -> "Job":
+        """Itself, as `Followed` has it."""
+        return self
 
     @property
     def age_s(self) -> float:
@@ -37,11 +66,24 @@ class Job:
         """Whether it ended, in whatever way."""
         return self.future.done()
 
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that it still needs at the pace so far; None where that cannot be told."""
+        if self._first is None:
+            return None
+        share, since = self._first
+        spent_s = time.monotonic() - since
+        if spent_s < FIRST_ESTIMATE_S or self.share <= share:
+            return None
+        return spent_s * (1 - self.share) / (self.share - share)
+
     def progress(self, share: float, words: str) -> None:
         """Note how far it is; raises Cancelled in the worker once someone cancelled."""
         if self.is_cancelled:
             raise Cancelled(self.name)
         self.share, self.words = min(max(share, 0.0), 1.0), words
+        if self._first is None and share > 0:
+            self._first = (self.share, time.monotonic())
 
     def cancel(self) -> None:
         """Ask it to stop; what it returns afterwards is not looked at."""
@@ -54,6 +96,29 @@ class Job:
         except TimeoutError:
             return False
         return True
+
+    def spent(self) -> "Job":
+        """This job as ended, without what it made."""
+        job = Job(self.key, self.name, share=self.share, words=self.words)
+        job.future.set_result(None)
+        return job
+
+    def run(self, work: Callable[[Progress], Any]) -> None:
+        """Do the work in this thread; what it returns or raises is for whoever asks the future."""
+        with _Carry(self.future):
+            self.future.set_result(work(self.progress))
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A job of the queue as a page watches it: letting go of it leaves it under way."""
+
+    key: str
+    job: Job
+    id: str
+
+    def cancel(self) -> None:
+        """Look away; the queue goes on."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +141,5 @@ class _Carry:
 def start_job(key: str, name: str, work: Callable[[Progress], Any]) -> Job:
     """A job that runs `work(progress)` in a thread that does not keep the server from stopping."""
     job = Job(key, name)
-
-    def run() -> None:
-        with _Carry(job.future):
-            job.future.set_result(work(job.progress))
-
-    Thread(target=run, name=f"job {name}", daemon=True).start()
+    Thread(target=job.run, args=(work,), name=f"job {name}", daemon=True).start()
     return job

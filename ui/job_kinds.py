@@ -1,0 +1,174 @@
+"""The kinds of long work, and the one queue that does it. A new kind is one entry of KINDS."""
+
+import contextlib
+import re
+import shutil
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from analysis.spec import Spec, read_spec, to_code
+from capture.errors import UserError
+from ui import resources
+from ui.job import JobKind, Outcome, Progress
+from ui.queue import Queue
+from ui.words import shortened
+
+if TYPE_CHECKING:
+    from analysis.pipeline import Answer, Load
+
+MEASURE = "measure"
+TRAIN = "train-model"
+ROOT = Path(__file__).resolve().parent.parent
+POLL_S = 0.5
+CHECKPOINT_S = 20
+"""Seconds of training that a stop may lose."""
+COMPILED_TOKENS = 2_000_000
+"""Compiling takes a while, so short trainings do without."""
+_TOTAL = re.compile(r"step (\d+) of (\d+)")
+_STEP = re.compile(r"step (\d+),.* loss ([\d.]+), (\d+) tokens/s")
+
+
+class NotKept(Exception):
+    """Raised in place of loading a model, where only what is kept was asked for."""
+
+
+def answers_of(asked: Spec, load: "Load", progress: Progress) -> "tuple[Answer, ...]":
+    """The answer of the Spec's lens, or of every lens for a page that is none; imports what measuring needs."""
+    progress(0.0, "starting the engine")
+    resources.warm_up()
+    from analysis.lens import lenses, report_lenses
+    from analysis.pipeline import run
+
+    if asked.lens in {**lenses(), **report_lenses()}:
+        return (run(asked, load, resources.store(), progress),)
+    answers, refusals = [], []
+    for number, slug in enumerate(lenses()):
+
+        def part(share: float, words: str, number: int = number) -> None:
+            progress((number + share) / len(lenses()), words)
+
+        try:
+            answers.append(run(asked.with_(lens=slug, options={}), load, resources.store(), part))
+        except UserError as error:
+            refusals.append(error)
+    if not answers:
+        raise refusals[0]
+    return tuple(answers)
+
+
+def kept_answers(asked: Spec, progress: Progress) -> "tuple[Answer, ...] | None":
+    """The same from the store alone; None where the model would have to be run."""
+
+    def refuse(name: str, dtype: str) -> Any:
+        raise NotKept(name)
+
+    with contextlib.suppress(NotKept):
+        return answers_of(asked, refuse, progress)
+    return None
+
+
+def measure_recipe(asked: Spec) -> dict[str, Any]:
+    """The recipe of a measurement: what decides the numbers, and nothing that a click changes."""
+    return asked.with_(pins={}, fingerprint="").to_json()
+
+
+def _measure(recipe: Mapping[str, Any], progress: Progress) -> Outcome:
+    asked = read_spec(dict(recipe))
+    answers = answers_of(asked, resources.load, progress)
+    return Outcome(to_code(asked.with_(fingerprint=answers[0].report.spec.fingerprint)), answers)
+
+
+def training_command(recipe: Mapping[str, Any]) -> list[str]:
+    """The command line of a training, to be run in the program's folder."""
+    fields = dict(recipe["recipe"])
+    flags = [part for name, value in fields.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    is_compiled = shutil.which("c++") is not None and int(fields["total_tokens"]) >= COMPILED_TOKENS
+    return [
+        *(sys.executable, "-m", "ui.child", "cli.py", TRAIN),
+        *("--text", str(recipe["text"]), "--out", str(recipe["out"]), "--save-every-s", str(CHECKPOINT_S)),
+        "--compile" if is_compiled else "--no-compile",
+        *flags,
+    ]
+
+
+def _train(recipe: Mapping[str, Any], progress: Progress) -> Outcome:
+    run_child(training_command(recipe), ROOT, TrainingLines(progress))
+    model = str(Path(recipe["out"]) / "model")
+    resources.allow(model)
+    return Outcome(to_code(Spec("what_stands_out", model=model, text=str(recipe["first_text"]))))
+
+
+@dataclass
+class TrainingLines:
+    """Reads what `train-model` prints; called with the lines since the last call, as often as a cancel is to be met."""
+
+    progress: Progress
+    share: float = 0.0
+    words: str = "starting"
+    n_steps: int = 0
+
+    def __call__(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            if found := _TOTAL.search(line):
+                self._at(int(found[1]), int(found[2]))
+            elif (found := _STEP.match(line)) and self.n_steps:
+                self._at(int(found[1]), self.n_steps)
+                self.words += f", loss {float(found[2]):.2f} nats, {int(found[3]):,} tokens/s"
+        self.progress(self.share, self.words)
+
+    def _at(self, step: int, n_steps: int) -> None:
+        self.n_steps, self.share = n_steps, step / n_steps
+        self.words = f"step {step:,} of {n_steps:,}"
+
+
+def run_child(command: Sequence[str], folder: Path, read: Callable[[list[str]], None]) -> None:
+    """Run a program to its end, at low priority; `read` is given its lines twice a second and raises to stop it.
+
+    The program ends with this process, however that ends. Raises UserError with its last lines where it fails.
+    """
+    lines: SimpleQueue[str] = SimpleQueue()
+    last: deque[str] = deque(maxlen=4)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with subprocess.Popen(command, cwd=folder, text=True, errors="replace", **pipes) as child:  # type: ignore[call-overload]
+        reader = Thread(target=lambda: [lines.put(line) for line in child.stdout], daemon=True)
+        reader.start()
+        try:
+            while child.poll() is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(POLL_S)
+                read(_taken(lines, last))
+        finally:
+            child.kill()
+            reader.join(5)
+    rest = _taken(lines, last)
+    if child.returncode:
+        said = shortened(" ".join(last), 300) or "it said nothing"
+        raise UserError(f"The program stopped with exit code {child.returncode}: {said}", "Try again, or change it.")
+    read(rest)
+
+
+def _taken(lines: "SimpleQueue[str]", last: deque[str]) -> list[str]:
+    taken = [lines.get() for _ in range(lines.qsize())]
+    last.extend(taken)
+    return taken
+
+
+KINDS = {
+    MEASURE: JobKind(MEASURE, "model", _measure),
+    TRAIN: JobKind(TRAIN, "program", _train),
+}
+
+
+@st.cache_resource(show_spinner=False)
+def queue() -> Queue:
+    """The one queue of this process; the first call starts it."""
+    return Queue(KINDS, lambda: resources.store()).start()
