@@ -16,8 +16,11 @@ from kernels.certificate import RESULT_ROUNDING, product_error, row_norms
 from kernels.encoder_pack import CHUNK, ChunkBounds, EncoderPack
 from kernels.sampled_product import sampled_product
 
-ROWS, TILE = 512, 4096
-"""A tile of bfloat16 products is 4 MB: larger ones were no faster, and this is the most that exists at a time."""
+ROWS = 128
+CHUNKS_IN_TILE = 128
+"""A tile of bfloat16 products is 2 MB: larger ones were no faster, and this is the most that exists at a time."""
+CHUNKS_PER_K = 4
+"""The first tile must have several times k chunks, or its floor is so low that nearly all of it is candidates."""
 SPARE = 8
 """A row may have this many times k candidates, and at least 256; beyond that it is redone in float32."""
 
@@ -60,8 +63,9 @@ def _candidates(x: Tensor, pack: EncoderPack, k: int, in_bf16: bool, with_error:
     n_found = torch.zeros(len(x), dtype=torch.int64)
     highest = torch.zeros(len(x), 0)
     parts: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-    for start in range(0, len(pack.weight), TILE):
-        tile = _multiply(factor, pack, slice(start, start + TILE), in_bf16)
+    width = CHUNK * max(CHUNKS_IN_TILE, CHUNKS_PER_K * k)
+    for start in range(0, len(pack.weight), width):
+        tile = _multiply(factor, pack, slice(start, start + width), in_bf16)
         chunk_max = _chunk_maxima(tile)
         error = torch.zeros_like(chunk_max)
         if with_error:
@@ -105,12 +109,14 @@ def _above(
     """Row, column, value and error of the entries of a tile that may reach the floor and may be positive."""
     reach = chunk_max + error
     row, chunk = ((reach >= floor[:, None]) & (reach > 0) & ~is_open[:, None]).nonzero(as_tuple=True)
-    entries = tile.view(len(tile), -1, CHUNK)[row, chunk].float()
+    entries = tile.view(len(tile), -1, CHUNK)[row, chunk]
     # The rounding of a smaller result is smaller, so its chunk's bound covers it.
     band = error[row, chunk]
-    may = (entries + band[:, None] >= floor[row, None]) & (entries + band[:, None] > 0)
-    hit, place = may.nonzero(as_tuple=True)
-    return row[hit], chunk[hit] * CHUNK + place, entries[hit, place], band[hit]
+    needed = floor[row] - band
+    # Rounded down, so that entries are compared in their own format; an entry of exactly 0 does no harm.
+    needed = torch.sub(needed, needed.abs(), alpha=2.0**-7).to(tile.dtype)
+    hit, place = (entries >= needed[:, None]).nonzero(as_tuple=True)
+    return row[hit], chunk[hit] * CHUNK + place, entries[hit, place].float(), band[hit]
 
 
 def _cut(bounds: ChunkBounds, chunks: slice) -> ChunkBounds:
