@@ -47,6 +47,8 @@ TOP_LEVEL = {
     "CONTRIBUTING.md",
     "CHANGELOG.md",
     "LICENSE",
+    "Dockerfile",
+    "compose.yaml",
     *("ui", "capture", "analysis", "sae", "steering", "kernels", "benchmarks", "tests", "data"),
 }
 MADE_BY_TOOLS = {"__pycache__", "runs", "test-results"}
