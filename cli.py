@@ -60,7 +60,8 @@ def run(
 ) -> None:
     """Make the Report of a lens. Each option of the lens is a flag: --what-if zero."""
     if view is None:
-        spec = _spec(lens, model, _one_text(text, text_file, text_set), text_set or "", bos, dtype, context.args)
+        one_text = _one_text(lens, text, text_file, text_set)
+        spec = _spec(lens, model, one_text, text_set or "", bos, dtype, context.args)
     else:
         _refuse_beside_view(context)
         spec = spec_of_view(view)
@@ -98,12 +99,15 @@ def flag_values(arguments: Sequence[str]) -> dict[str, str]:
     return values
 
 
-def _one_text(text: str | None, text_file: Path | None, text_set: str | None) -> str:
+def _one_text(lens: str | None, text: str | None, text_file: Path | None, text_set: str | None) -> str:
+    from analysis.lens import report_lenses
+
     given = [one for one in (text, text_file, text_set) if one is not None]
-    if len(given) != 1:
-        raise UserError(
-            f"One text must be given; {len(given)} were given.", "Use one of --text, --text-file, --text-set."
-        )
+    if lens in report_lenses() and given:
+        raise UserError(f"{lens} looks at other views; {str(given[0])[:40]!r} was given.", "Leave the text out.")
+    if lens not in report_lenses() and len(given) != 1:
+        hint = "Use one of --text, --text-file, --text-set."
+        raise UserError(f"One text must be given; {len(given)} were given.", hint)
     if text_file is None:
         return text or ""
     try:
@@ -174,12 +178,14 @@ def _write(path: Path, text: str) -> None:
 def lenses() -> None:
     """List the lenses and their options."""
     from analysis.lens import lenses as all_lenses
+    from analysis.lens import report_lenses
 
-    for lens in all_lenses().values():
+    for lens in (*all_lenses().values(), *report_lenses().values()):
         typer.echo(f"{lens.slug}: {lens.question}")
         for option in lens.options:
-            allowed = " | ".join(option.choices) or f"{option.default}"
-            typer.echo(f"  --{option.name.replace('_', '-')} {allowed}  (default {option.default})  {option.help}")
+            allowed = " | ".join(option.choices) or f"{option.default}" or "TEXT"
+            default = f"  (default {option.default})" if option.default != "" else ""
+            typer.echo(f"  --{option.name.replace('_', '-')} {allowed}{default}  {option.help}")
 
 
 @app.command()

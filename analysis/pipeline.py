@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from analysis.lens import Lens, Measured, Progress, ReportLens, Subject, find_lens
+from analysis.lens import Lens, Measured, Progress, ReportLens, Subject, find_lens, lenses, report_lenses
 from analysis.link import read_link
 from analysis.option import read_options
 from analysis.report import Report, read_report
@@ -27,6 +27,8 @@ from capture.store import ActivationStore
 
 FINGERPRINT = "fingerprint"
 """What the store remembers of a model by its files, so that a stored Report opens without loading it."""
+EVERY_LENS = "what_stands_out"
+"""The page that shows the Reports of all lenses for one text."""
 SPOKEN = ("model", "revision", "dtype", "device", "processing")
 
 Load = Callable[[str, str], ModelSession]
@@ -109,9 +111,12 @@ def _side(text: str, name: str, load: Load, store: ActivationStore | None, progr
     if link.id:
         return kept_view(link.id, store).reports[0]
     assert link.spec is not None  # read_link gives one or the other
-    if isinstance(find_lens(link.spec.lens), ReportLens):
+    spec = link.spec
+    if spec.lens in report_lenses():
         raise UserError("A comparison cannot be compared again.", "Choose a link to a page of one text.")
-    return run(link.spec, load, store, progress).report
+    if spec.lens == EVERY_LENS:
+        spec = spec.with_(lens=next(iter(lenses())), options={})
+    return run(spec, load, store, progress).report
 
 
 def _joined(sides: list[dict[str, Any]]) -> dict[str, Any]:

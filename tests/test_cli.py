@@ -100,6 +100,8 @@ def test_the_store_answers_the_second_run(run_cli, tmp_path, monkeypatch):
         (["run", "outliers", "--text-file", "no-such-file"], "no-such-file cannot be read"),
         (["run", "outliers", "--text", TEXT, "--out", "/dev/null/report.json"], "report.json cannot be written"),
         (["run", "outliers", "--text-set", "no-such-set"], "No text set is called 'no-such-set'"),
+        (["run", "compare", "--text", TEXT], "compare looks at other views"),
+        (["run", "compare", "--left", "x"], "This link cannot be read"),
         (["run", "--view", "half-a-link"], "This link cannot be read"),
         (["run", "--view", "x", "--model", "other"], "model was given beside it"),
         (["run", "--view", "x", "--what-if", "zero"], "was given beside it"),
@@ -112,6 +114,13 @@ def test_what_cannot_be_done_is_a_sentence_and_a_hint_with_exit_code_2(run_cli, 
     assert sentence in err
     assert len(err.strip().splitlines()) == 2
     assert "Traceback" not in err
+
+
+def test_two_links_are_compared(run_cli, expected):
+    sides = {name: to_code(Spec("outliers", text=text)) for name, text in (("left", TEXT), ("right", f"{TEXT} Yes."))}
+    code, out, _ = run_cli("run", "compare", "--left", sides["left"], f"--right={sides['right']}", "--out", "-")
+    assert code == 0
+    assert read_report(out).digest() == expected(Spec("compare", options=sides)).digest()
 
 
 def test_a_text_file_that_is_not_utf8_is_refused(run_cli, tmp_path):
@@ -136,6 +145,7 @@ def test_check_model_prints_the_numbers_and_fails_where_they_are_wrong(
 def test_lenses_lists_each_option_as_the_flag_that_run_takes(run_cli):
     _, out, _ = run_cli("lenses")
     assert "outliers: " in out
+    assert "--left TEXT  A link" in out
     assert "--what-if leave | zero | mean  (default leave)" in out
 
 

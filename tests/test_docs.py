@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import cli
-from analysis.lens import lenses
+from analysis.lens import lenses, report_lenses
 from analysis.report import REPORT_VERSION
 from analysis.spec import SPEC_VERSION
 from capture.intervention import OPERATORS
@@ -38,10 +38,12 @@ CLI_COMMANDS = [command.name or command.callback.__name__.replace("_", "-") for 
 
 def test_the_lens_table_has_every_lens_and_option_with_its_values():
     wanted = []
-    for lens in lenses().values():
+    for lens in (*lenses().values(), *report_lenses().values()):
         for option in lens.options:
             others = [choice for choice in option.choices if choice != option.default]
             values = ", ".join(f"`{value}`" for value in [option.default, *others])
+            if option.default == "":
+                values = "text"
             if option.minimum is not None:
                 values += f" ({option.minimum:g} to {option.maximum:g})"
             wanted.append([f"`{lens.slug}`", lens.question, f"`--{option.name.replace('_', '-')}`", values])
