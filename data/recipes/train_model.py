@@ -220,6 +220,7 @@ def train(
     shape = f"{n_parameters:,} parameters, {n_distinct / 1e6:.1f} M distinct tokens"
     report(f"{shape}, step {training.step} of {recipe.n_steps}")
 
+    report_every = max(1, min(50, recipe.n_steps // 40))
     loss_of = compiled_loss() if compile_model else next_token_loss
     clock = last_save = time.monotonic()
     for tokens in batches(sources, recipe, training.step):
@@ -228,7 +229,7 @@ def train(
         now = time.monotonic()
         training.spent_s += now - clock
         speed, clock = recipe.batch_tokens / (now - clock), now
-        if training.step % 50 == 0:
+        if training.step % report_every == 0 or training.step == recipe.n_steps:
             done = f"step {training.step}, {training.n_tokens / 1e6:.1f} M tokens"
             report(f"{done}, loss {loss:.3f}, {speed:.0f} tokens/s")
         if training.step % eval_every == 0 or training.step == recipe.n_steps:
