@@ -1,5 +1,6 @@
 """ActivationStore: reports, views, statistics and captures in one DuckDB file, each under its digest."""
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +11,11 @@ import duckdb
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint
-from capture.store_connection import StoreConnection
+from capture.store_connection import StoreConnection, bytes_of_file
 from capture.store_file import default_path
 from capture.store_objects import Kept, find, make_room, read, remove, total_bytes, write
-from capture.store_timings import Timing, Timings
+from capture.store_rows import ReportRows
+from capture.store_timings import Saving, Timing, Timings
 
 if TYPE_CHECKING:
     # Torch is slow to import, and a kept view opens without it.
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 LIMIT_BYTES = 2 * 1024**3
 TIMINGS_KEPT_S = 30 * 24 * 3600
+LEAST_LIMIT_BYTES = 1000
 KINDS = ("report", "view", "statistics", "capture")
 
 
@@ -37,40 +40,76 @@ class Contents:
     last_used: float | None
 
 
+@dataclass(frozen=True)
+class KeptView:
+    """A kept view as lists show it; `made` is a time in UTC, "" where the view does not say."""
+
+    id: str
+    lens: str
+    text: str
+    made: str
+    n_bytes: int
+
+
 class ActivationStore:
     """One open store: one connection, a cursor a call, one writer at a time.
 
-    `limit_bytes` bounds what is kept; beyond it the objects not used for longest are removed, but never a view nor a
-    report that was shared by link. `notice` says what opening the file took, "" where nothing.
+    Beyond `limit_bytes` the objects not used for longest are removed, but never a view nor a report that was shared by
+    link.
     """
 
     def __init__(
-        self, path: Path, limit_bytes: int = LIMIT_BYTES, clock: Callable[[], float] = time.perf_counter
+        self, path: Path, limit_bytes: int | None = None, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self.path = path
-        self.limit_bytes = limit_bytes
         self.clock = clock
         self.file = StoreConnection(path)
-        self.notice = self.file.notice
+        self._limit_bytes = limit_bytes or int(self.remembered("setting", "limit_bytes") or LIMIT_BYTES)
         self._used: dict[int, float] = {}
-        self.timings = Timings(self._past_timings())
+        self.timings = Timings(self._past_timings(), pairs=self._past_pairs())
 
     @classmethod
-    def open(cls, path: Path | str | None = None, limit_bytes: int = LIMIT_BYTES) -> "ActivationStore":
+    def open(cls, path: Path | str | None = None, limit_bytes: int | None = None) -> "ActivationStore":
         """The store in a file, by default `$STEERSCOPE_HOME/steerscope.duckdb` or data/cache/steerscope.duckdb.
 
         Raises UserError where another process holds it or it cannot be written; a damaged file is moved aside.
         """
         return cls(default_path() if path is None else Path(path), limit_bytes)
 
+    @property
+    def notice(self) -> str:
+        """What opening the file took, "" where nothing."""
+        return self.file.notice
+
+    @property
+    def limit_bytes(self) -> int:
+        """How much may be kept; that which was set last is remembered in the file."""
+        return self._limit_bytes
+
+    @limit_bytes.setter
+    def limit_bytes(self, n_bytes: int) -> None:
+        """Bound what is kept from now on, and make room at once."""
+        if n_bytes < LEAST_LIMIT_BYTES:
+            raise UserError(
+                f"The store's limit must be at least {LEAST_LIMIT_BYTES:,} bytes; {n_bytes:,} was given.",
+                "Give a larger limit, or clear what is kept.",
+            )
+        self.remember("setting", "limit_bytes", str(n_bytes))
+        self._limit_bytes = n_bytes
+        with self.file.transaction() as cursor:
+            self._make_room(cursor)
+
     def report(self, digest: str) -> str | None:
         """The JSON text of a kept report, or None."""
         data = self._read_one("report", digest)
         return None if data is None else data.decode()
 
-    def keep_report(self, digest: str, lens: str, model_fingerprint: str, json_text: str) -> None:
-        """Keep a report under the digest of its Spec, in place of an older one."""
-        self.keep("report", {digest: ({"lens": lens, "model": model_fingerprint}, json_text.encode())})
+    def keep_report(
+        self, digest: str, lens: str, model_fingerprint: str, json_text: str, rows: ReportRows | None = None
+    ) -> None:
+        """Keep a report under the digest of its Spec, in place of an older one, with rows for SQL where given."""
+        header = {"lens": lens, "model": model_fingerprint}
+        self.keep("report", {digest: (header, json_text.encode())}, rows=rows)
 
     def mark_shared(self, digest: str) -> None:
         """Never remove this report for want of room: somebody holds a link to it."""
@@ -81,9 +120,26 @@ class ActivationStore:
         """The bytes of a kept view, or None."""
         return self._read_one("view", identity)
 
-    def keep_view(self, identity: str, data: bytes) -> None:
-        """Keep a view under its id; it is never removed for want of room."""
-        self.keep("view", {identity: ({}, data)}, replace=False)
+    def keep_view(self, identity: str, data: bytes, header: Mapping[str, str] | None = None) -> None:
+        """Keep a view under its id; it is never removed for want of room.
+
+        `header` has what `views` lists of it: lens, text, made.
+        """
+        self.keep("view", {identity: (dict(header or {}), data)}, replace=False)
+
+    def views(self) -> list[KeptView]:
+        """The kept views, the newest first."""
+        with self.file.snapshot() as cursor:
+            rows = cursor.execute("SELECT key, header, n_bytes FROM objects WHERE kind = 'view' ORDER BY id DESC")
+            found = [(key, json.loads(header), n_bytes) for key, header, n_bytes in rows.fetchall()]
+        return [
+            KeptView(key, one.get("lens", ""), one.get("text", ""), one.get("made", ""), n) for key, one, n in found
+        ]
+
+    def forget_view(self, identity: str) -> None:
+        """Remove a kept view; its short links open no longer."""
+        with self.file.transaction() as cursor:
+            remove(cursor, "kind = 'view' AND key = ?", [identity])
 
     def remember(self, kind: str, key: str, value: str) -> None:
         """Keep a short text under a kind and a key, in place of an older one."""
@@ -135,6 +191,21 @@ class ActivationStore:
             found = {kind: (n, n_bytes, used) for kind, n, n_bytes, used in rows.fetchall()}
         return [Contents(kind, *found.get(kind, (0, 0, None))) for kind in KINDS]
 
+    def file_bytes(self) -> int:
+        """Size of the file on disk, which is more than what is kept: removed objects leave room in it."""
+        return bytes_of_file(self.path)
+
+    def compact(self) -> tuple[int, int]:
+        """Rewrite the file without that room; returns its size before and after. Others read meanwhile."""
+        from capture.store_compaction import compact
+
+        self._save_uses()
+        return compact(self.file)
+
+    def savings(self) -> list[Saving]:
+        """What reading and running were measured to take, for each pair that was compared."""
+        return self.timings.savings()
+
     def clear(self, kind: str) -> None:
         """Remove everything of one kind; raises UserError for an unknown kind."""
         if kind not in KINDS:
@@ -155,7 +226,13 @@ class ActivationStore:
         self._used.update({one.id: now for one in kept.values()})
         return read(cursor, kept)
 
-    def keep(self, kind: str, objects: Mapping[str, tuple[dict[str, Any], bytes]], replace: bool = True) -> None:
+    def keep(
+        self,
+        kind: str,
+        objects: Mapping[str, tuple[dict[str, Any], bytes]],
+        replace: bool = True,
+        rows: ReportRows | None = None,
+    ) -> None:
         """Write objects in one transaction and make room for them; those that are there are replaced or left."""
         with self.file.transaction() as cursor:
             there = {} if replace or not objects else find(cursor, kind, list(objects))
@@ -163,10 +240,13 @@ class ActivationStore:
             marks = ",".join("?" * len(objects))
             shared = remove(cursor, f"kind = ? AND key IN ({marks})", [kind, *objects]) if objects else set()
             for key, (header, data) in objects.items():
-                write(cursor, kind, key, header, data, is_shared=kind == "view" or key in shared)
-            if total_bytes(cursor) > self.limit_bytes:
-                self._write_uses(cursor)
-                make_room(cursor, self.limit_bytes)
+                write(cursor, kind, key, header, data, is_shared=kind == "view" or key in shared, rows=rows)
+            self._make_room(cursor)
+
+    def _make_room(self, cursor: duckdb.DuckDBPyConnection) -> None:
+        if total_bytes(cursor) > self.limit_bytes:
+            self._write_uses(cursor)
+            make_room(cursor, self.limit_bytes)
 
     def _read_one(self, kind: str, key: str) -> bytes | None:
         with self.file.snapshot() as cursor:
@@ -186,8 +266,14 @@ class ActivationStore:
         if timings:
             measured = [[one.action, one.shape, one.seconds, time.time()] for one in timings]
             cursor.executemany("INSERT INTO timings VALUES (?, ?, ?, ?)", measured)
+        for pair in self.timings.new_pairs():
+            cursor.execute("INSERT INTO remembered VALUES ('pair', ?, ?, ?)", [*pair, time.time()])
 
     def _past_timings(self) -> list[Timing]:
         with self.file.cursor() as cursor:
             rows = cursor.execute("SELECT action, shape, seconds FROM timings ORDER BY timed_at").fetchall()
         return [Timing(*row) for row in rows]
+
+    def _past_pairs(self) -> set[tuple[str, str]]:
+        with self.file.cursor() as cursor:
+            return set(cursor.execute("SELECT key, value FROM remembered WHERE kind = 'pair'").fetchall())

@@ -19,6 +19,8 @@ HARDENED: dict[str, str | bool | int | float | list[str]] = {
     "memory_limit": "1GB",
     "threads": "1",
     "lock_configuration": "true",
+    "max_temp_directory_size": "1GB",
+    "python_enable_replacements": "false",
 }
 _ELSEWHERE = "set STEERSCOPE_HOME to another folder"
 
@@ -38,7 +40,10 @@ def open_file(path: Path) -> tuple[duckdb.DuckDBPyConnection, str]:
     """
     _make_folder(path.parent)
     try:
-        return _connect(path), ""
+        connection = _connect(path)
+        # A rewriting that was killed left it; only who holds the store may remove it.
+        rewritten(path).unlink(missing_ok=True)
+        return connection, ""
     except duckdb.Error as error:
         if refusal := _refusal(path, error):
             raise refusal from error
@@ -58,6 +63,16 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
         connection.close()
         raise
     return connection
+
+
+def rewritten(path: Path) -> Path:
+    """Where a rewritten store lies until it is put in place."""
+    return path.with_name(f"{path.name}.compact")
+
+
+def new_file(path: Path) -> duckdb.DuckDBPyConnection:
+    """A connection to a store that is not there yet."""
+    return _connect(path)
 
 
 def _make_folder(folder: Path) -> None:
@@ -81,11 +96,18 @@ def _refusal(path: Path, error: duckdb.Error) -> UserError | None:
             f"Another Steerscope{who} holds the store {path}.",
             f"Close it, or {_ELSEWHERE} for this one.",
         )
+    if is_full(error):
+        return UserError(f"The store {path} cannot be opened: its disk is full.", f"Make room there, or {_ELSEWHERE}.")
     if "version number" in reason or "newer version" in reason:
         return UserError(f"The store {path} was written by a newer DuckDB.", f"Update Steerscope, or {_ELSEWHERE}.")
     if not path.is_file() or not os.access(path, os.R_OK | os.W_OK) or not os.access(path.parent, os.W_OK):
         return UserError(f"The store {path} cannot be written: {reason.splitlines()[0]}", f"Please {_ELSEWHERE}.")
     return None
+
+
+def is_full(error: duckdb.Error) -> bool:
+    """Whether a write failed for want of room."""
+    return any(words in str(error) for words in ("No space left", "File too large", "quota exceeded"))
 
 
 def _move_aside(path: Path) -> Path:
@@ -103,6 +125,6 @@ def _move_aside(path: Path) -> Path:
 
 def roll_back(cursor: duckdb.DuckDBPyConnection) -> None:
     """End a transaction without its changes."""
-    # A failed COMMIT has ended the transaction already.
-    with suppress(duckdb.TransactionException):
+    # A failed COMMIT has ended the transaction already, and a full disk the whole connection.
+    with suppress(duckdb.Error):
         cursor.execute("ROLLBACK")

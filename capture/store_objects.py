@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 
 from capture.store_pieces import insert_pieces, read_pieces
+from capture.store_rows import ReportRows, remove_rows
 
 
 @dataclass(frozen=True)
@@ -36,24 +37,34 @@ def read(cursor: duckdb.DuckDBPyConnection, kept: Mapping[str, Kept]) -> dict[st
 
 
 def write(
-    cursor: duckdb.DuckDBPyConnection, kind: str, key: str, header: dict[str, Any], data: bytes, is_shared: bool
-) -> int:
-    """Insert one object and return its number."""
-    row = cursor.execute(
+    cursor: duckdb.DuckDBPyConnection,
+    kind: str,
+    key: str,
+    header: dict[str, Any],
+    data: bytes,
+    is_shared: bool,
+    rows: ReportRows | None = None,
+) -> None:
+    """Insert one object, with the rows that SQL can ask for."""
+    n_bytes = len(data) + (rows.n_bytes if rows is not None else 0)
+    inserted = cursor.execute(
         "INSERT INTO objects VALUES (nextval('object_ids'), ?, ?, ?, ?, ?, ?) RETURNING id",
-        [kind, key, json.dumps(header), len(data), time.time(), is_shared],
+        [kind, key, json.dumps(header), n_bytes, time.time(), is_shared],
     ).fetchone()
-    assert row is not None
-    insert_pieces(cursor, row[0], data)
-    return int(row[0])
+    assert inserted is not None
+    insert_pieces(cursor, inserted[0], data)
+    if rows is not None:
+        rows.insert(cursor, inserted[0])
 
 
 def remove(cursor: duckdb.DuckDBPyConnection, where: str, values: list[str]) -> set[str]:
     """Remove objects and all that belongs to them; returns the keys of those that were shared by link."""
     removed = "DELETE FROM objects WHERE " + where + " RETURNING id, key, is_shared"
     rows = cursor.execute(removed, values).fetchall()
-    if rows:
-        cursor.execute(f"DELETE FROM pieces WHERE object_id IN ({','.join(str(row[0]) for row in rows)})")
+    numbers = [row[0] for row in rows]
+    if numbers:
+        cursor.execute(f"DELETE FROM pieces WHERE object_id IN ({','.join(map(str, numbers))})")
+        remove_rows(cursor, numbers)
     return {key for _, key, is_shared in rows if is_shared}
 
 

@@ -18,6 +18,25 @@ class Timing:
     seconds: float
 
 
+@dataclass(frozen=True)
+class Saving:
+    """What reading and running one shape were measured to take: the last few times and their median in seconds."""
+
+    read_shape: str
+    run_shape: str
+    n_reads: int
+    n_runs: int
+    read_s: float | None
+    run_s: float | None
+
+    @property
+    def wins(self) -> str:
+        """Either "reading" or "running", or "" where one of them was never timed."""
+        if self.read_s is None or self.run_s is None:
+            return ""
+        return "reading" if self.read_s < self.run_s else "running"
+
+
 @dataclass
 class Timings:
     """The last few times of reading and running by shape.
@@ -28,10 +47,12 @@ class Timings:
 
     past: Iterable[Timing] = ()
     unsaved: list[Timing] = field(default_factory=list)
+    pairs: set[tuple[str, str]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._seconds: dict[tuple[str, str], deque[float]] = defaultdict(lambda: deque(maxlen=N_KEPT))
         self._streak: dict[tuple[str, str, bool], int] = defaultdict(int)
+        self._saved_pairs = set(self.pairs)
         for one in self.past:
             self._seconds[one.action, one.shape].append(one.seconds)
 
@@ -47,6 +68,7 @@ class Timings:
 
     def reading_is_expected_to_win(self, read_shape: str, run_shape: str) -> bool:
         """Whether to read; a side that was never timed is tried, reading first."""
+        self.pairs.add((read_shape, run_shape))
         read_s, run_s = self.seconds("read", read_shape), self.seconds("run", run_shape)
         if read_s is None or run_s is None:
             return True
@@ -55,6 +77,21 @@ class Timings:
         self._streak[key] += 1
         is_retiming = self._streak[key] >= FIRST_RETIMING and self._streak[key].bit_count() == 1
         return reads != is_retiming
+
+    def savings(self) -> list[Saving]:
+        """Every pair that was compared, the most often timed first."""
+        found = []
+        for read_shape, run_shape in sorted(self.pairs):
+            n_reads, n_runs = (len(self._seconds.get(key, ())) for key in (("read", read_shape), ("run", run_shape)))
+            times = self.seconds("read", read_shape), self.seconds("run", run_shape)
+            found.append(Saving(read_shape, run_shape, n_reads, n_runs, *times))
+        return sorted(found, key=lambda one: -(one.n_reads + one.n_runs))
+
+    def new_pairs(self) -> list[tuple[str, str]]:
+        """Pairs that were not asked for here before; they count as saved from now on."""
+        new = sorted(self.pairs - self._saved_pairs)
+        self._saved_pairs.update(new)
+        return new
 
 
 def size_class(n: int) -> int:

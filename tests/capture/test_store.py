@@ -101,11 +101,13 @@ def test_a_capture_is_run_where_running_was_measured_to_be_quicker(tmp_path):
 def test_measured_times_survive_a_restart(tmp_path):
     session = FakeSession()
     store = ActivationStore(tmp_path / "s.duckdb", clock=session.clock)
-    store.captures(session, (1, 2, 3), POINTS, keep=True)
+    for _ in range(2):
+        store.captures(session, (1, 2, 3), POINTS, keep=True)
     store.close()
     store = ActivationStore(tmp_path / "s.duckdb", clock=session.clock)
     shape = f"{'f' * 32} cpu bfloat16 4 tokens, depth 1"
     assert store.timings.seconds("run", shape) == pytest.approx(0.501)
+    assert [(one.run_shape, one.n_reads, one.n_runs, one.wins) for one in store.savings()] == [(shape, 1, 1, "reading")]
     store.close()
 
 

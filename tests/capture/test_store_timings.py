@@ -1,6 +1,6 @@
 import pytest
 
-from capture.store_timings import Timing, Timings, size_class
+from capture.store_timings import Saving, Timing, Timings, size_class
 
 
 def decisions(timings, n):
@@ -41,3 +41,18 @@ def test_times_of_another_shape_do_not_count():
 def test_a_size_class_is_the_power_of_two_at_or_above():
     assert [size_class(n) for n in (0, 1, 2, 3, 4, 5, 1024, 1025)] == [1, 1, 2, 4, 4, 8, 1024, 2048]
     assert all(size_class(n) >= n for n in range(3000))
+
+
+def test_savings_say_which_side_wins_for_every_pair_that_was_compared():
+    timings = Timings([Timing("read", "r", 0.001), Timing("read", "r", 0.003), Timing("run", "m", 0.01)])
+    decisions(timings, 1)
+    timings.reading_is_expected_to_win("never read", "m")
+    assert timings.savings() == [Saving("r", "m", 2, 1, 0.002, 0.01), Saving("never read", "m", 0, 1, None, 0.01)]
+    assert [one.wins for one in timings.savings()] == ["reading", ""]
+
+
+def test_a_new_pair_is_given_out_once():
+    timings = Timings(pairs={("old", "m")})
+    timings.reading_is_expected_to_win("old", "m")
+    timings.reading_is_expected_to_win("new", "m")
+    assert (timings.new_pairs(), timings.new_pairs()) == ([("new", "m")], [])

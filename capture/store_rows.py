@@ -1,0 +1,46 @@
+"""What the store keeps of a Report besides its JSON: rows that SQL can ask for."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+TABLES = ("report_facts", "report_tokens", "report_statistics", "report_findings")
+
+
+@dataclass(frozen=True)
+class ReportRows:
+    """A Report as four tables, with the columns of TABLES less `object_id`.
+
+    `statistics` is in long form: quantity, layer, pos, axis (a third one by name), place on it, value.
+    """
+
+    facts: pa.Table
+    tokens: pa.Table
+    statistics: pa.Table
+    findings: pa.Table
+
+    @property
+    def n_bytes(self) -> int:
+        """How much room the rows take before compression."""
+        return sum(table.nbytes for table in self._tables())
+
+    def _tables(self) -> tuple[pa.Table, ...]:
+        return (self.facts, self.tokens, self.statistics, self.findings)
+
+    def insert(self, cursor: duckdb.DuckDBPyConnection, object_id: int) -> None:
+        """Write the rows of one object."""
+        for name, table in zip(TABLES, self._tables(), strict=True):
+            numbers = pa.array(np.full(table.num_rows, object_id, dtype=np.int64))
+            cursor.register("incoming", table.append_column("object_id", numbers))
+            cursor.execute(f"INSERT INTO {name} BY NAME SELECT * FROM incoming")
+            cursor.unregister("incoming")
+
+
+def remove_rows(cursor: duckdb.DuckDBPyConnection, object_ids: Iterable[int]) -> None:
+    """Remove the rows of objects."""
+    marks = ",".join(map(str, object_ids))
+    for name in TABLES:
+        cursor.execute(f"DELETE FROM {name} WHERE object_id IN ({marks})")
