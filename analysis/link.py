@@ -42,7 +42,7 @@ def read_link(text: str) -> Link:
     try:
         query = parse_qs(urlsplit(text).query or text)
     except ValueError as error:
-        raise UserError(f"{text[:60]!r} is no address: {error}.", _HINT) from error
+        raise UserError(f"{text[:60]!r} is no address: {str(error)[:100]}.", _HINT) from error
     return link_of({name: values[0] for name, values in query.items()})
 
 

@@ -1,5 +1,6 @@
 """An option of a lens, declared once: it gives the widget, the URL field, the CLI flag, the check and the help."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,7 @@ class Option:
 
     def _read_text(self, given: Any) -> str:
         if not isinstance(given, str) or len(given) > MAX_TEXT_CHARS:
-            raise self._refusal(f"{str(given)[:40]}…", f"a text of at most {MAX_TEXT_CHARS:,} characters")
+            raise self._refusal(given, f"a text of at most {MAX_TEXT_CHARS:,} characters")
         return given
 
     def _read_number(self, given: Any) -> int | float:
@@ -54,20 +55,29 @@ class Option:
             raise self._refusal(given, allowed)
         try:
             number = float(given)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise self._refusal(given, allowed) from error
         inside = (self.minimum is None or number >= self.minimum) and (self.maximum is None or number <= self.maximum)
-        if not inside or number != number or (kind is int and number != int(number)):
+        if not inside or not math.isfinite(number) or (kind is int and number != int(number)):
             raise self._refusal(given, f"a whole {allowed[2:]}" if kind is int else allowed)
         return int(number) if kind is int else number
 
     def _refusal(self, given: Any, allowed: str) -> UserError:
-        return UserError(f"{self.label} must be {allowed}; {given!r} was given.", f"The default is {self.default!r}.")
+        return UserError(
+            f"{self.label} must be {allowed}; {_shortened(given)} was given.", f"The default is {self.default!r}."
+        )
+
+
+def _shortened(given: Any) -> str:
+    spelled = repr(given)
+    return spelled if len(spelled) <= 60 else f"{spelled[:60]}…"
 
 
 def read_options(options: tuple[Option, ...], given: Mapping[str, Any]) -> dict[str, OptionValue]:
     """All options with given values checked and the rest at their defaults; refuses unknown names."""
     known = {option.name: option for option in options}
     if unknown := sorted(set(given) - set(known)):
-        raise UserError(f"No option is called {unknown[0]!r}.", f"Choose one of: {', '.join(known) or 'none'}.")
+        raise UserError(
+            f"No option is called {_shortened(unknown[0])}.", f"Choose one of: {', '.join(known) or 'none'}."
+        )
     return {name: option.read(given.get(name, option.default)) for name, option in known.items()}

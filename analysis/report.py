@@ -2,17 +2,20 @@
 
 import base64
 import hashlib
-import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from analysis.plain_json import read_json
 from analysis.spec import Spec, canonical_json, read_spec
 from capture.errors import UserError
 
 REPORT_VERSION = 1
+MAX_AXES = 8
+MAX_EMPTY_AXIS = 100_000
 
 
 @dataclass(frozen=True)
@@ -43,16 +46,18 @@ class Report:
 
     def to_json(self) -> str:
         """The whole Report as one JSON text; equal Reports give equal bytes."""
-        return canonical_json(
-            {
-                "report_version": REPORT_VERSION,
-                "spec": self.spec.to_json(),
-                "facts": dict(self.facts),
-                "numbers": dict(self.numbers),
-                "arrays": {name: _pack(array) for name, array in self.arrays.items()},
-                "findings": [asdict(finding) for finding in self.findings],
-            }
-        )
+        return canonical_json(self.to_data())
+
+    def to_data(self) -> dict[str, Any]:
+        """The whole Report as plain JSON values; `report_in` reads them."""
+        return {
+            "report_version": REPORT_VERSION,
+            "spec": self.spec.to_json(),
+            "facts": dict(self.facts),
+            "numbers": dict(self.numbers),
+            "arrays": {name: _pack(array) for name, array in self.arrays.items()},
+            "findings": [asdict(finding) for finding in self.findings],
+        }
 
     def digest(self) -> str:
         """SHA-256 over the numbers alone (not over facts such as the time), 32 hex digits."""
@@ -64,14 +69,38 @@ class Report:
 def read_report(text: str) -> Report:
     """The Report that `to_json` wrote; raises UserError where it cannot be read."""
     try:
-        data = json.loads(text)
+        return report_in(read_json(text))
+    except ValueError as error:
+        raise _unreadable(error) from error
+
+
+def report_in(data: Any) -> Report:
+    """The Report in JSON values that `read_json` gave; raises UserError where it cannot be read."""
+    try:
         if data["report_version"] != REPORT_VERSION:
-            raise ValueError(f"version {data['report_version']!r}")
+            raise ValueError(f"version {str(data['report_version'])[:20]!r}")
+        for name, kind in (("facts", dict), ("numbers", dict), ("arrays", dict), ("findings", list)):
+            if not isinstance(data[name], kind):
+                raise ValueError(f"{name} is a {type(data[name]).__name__}")
         arrays = {name: _unpack(packed) for name, packed in data["arrays"].items()}
-        findings = tuple(Finding(**{**one, "series": tuple(one["series"])}) for one in data["findings"])
+        findings = tuple(map(_finding, data["findings"]))
         return Report(read_spec(data["spec"]), data["facts"], data["numbers"], arrays, findings)
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"This report cannot be read: {error}.", "Make it again from its link.") from error
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> UserError:
+    return UserError(f"This report cannot be read: {str(error)[:200]}.", "Make it again from its link.")
+
+
+def _finding(data: Any) -> Finding:
+    finding = Finding(**{**data, "series": tuple(data.get("series", ()))})
+    texts = (finding.sentence, finding.unit, finding.lens)
+    numbers = (finding.magnitude, finding.score, *finding.series)
+    is_sound = all(isinstance(one, str) for one in texts) and all(type(one) in (int, float) for one in numbers)
+    if not is_sound or not isinstance(finding.place, dict):
+        raise ValueError("a finding has a field of another kind")
+    return finding
 
 
 def _pack(array: np.ndarray) -> dict[str, Any]:
@@ -86,6 +115,12 @@ def _pack(array: np.ndarray) -> dict[str, Any]:
 def _unpack(packed: Mapping[str, Any]) -> np.ndarray:
     if packed["dtype"] not in {"float32", "float64", "int64", "int32", "int16", "uint16", "uint8", "bool"}:
         raise ValueError(f"array dtype {packed['dtype']!r}")
-    raw = base64.b64decode(packed["base64"], validate=True)
-    array = np.frombuffer(raw, dtype=np.dtype(packed["dtype"]).newbyteorder("<")).reshape(packed["shape"])
-    return array.astype(packed["dtype"])
+    raw, shape = base64.b64decode(packed["base64"], validate=True), packed["shape"]
+    dtype = np.dtype(packed["dtype"]).newbyteorder("<")
+    # An empty array could have an axis of any length.
+    longest = max(MAX_EMPTY_AXIS, len(raw))
+    if not isinstance(shape, list) or not all(type(one) is int and 0 <= one <= longest for one in shape):
+        raise ValueError("an array has an impossible shape")
+    if len(shape) > MAX_AXES or math.prod(shape) * dtype.itemsize != len(raw):
+        raise ValueError("an array has another shape than its bytes")
+    return np.frombuffer(raw, dtype=dtype).reshape(shape).astype(packed["dtype"])

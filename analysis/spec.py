@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from analysis.plain_json import read_json
 from capture.errors import UserError
 
 SPEC_VERSION = 1
@@ -65,8 +66,8 @@ def read_spec(data: Any) -> Spec:
     if not isinstance(data, dict):
         raise _unreadable("it is not a set of named fields")
     version = data.get("version")
-    if version != SPEC_VERSION:
-        raise _unreadable(f"it is of version {version!r}, and this program reads version {SPEC_VERSION}")
+    if version != SPEC_VERSION or type(version) is not int:
+        raise _unreadable(f"it is of version {str(version)[:20]}, and this program reads version {SPEC_VERSION}")
     fields = Spec.__dataclass_fields__
     if unknown := sorted(set(data) - set(fields)):
         raise _unreadable(f"it has a field {unknown[0][:40]!r}, which no Spec has")
@@ -111,8 +112,8 @@ def from_code(code: str) -> Spec:
             raise _unreadable("it is cut short or too large")
         if inflater.unused_data:
             raise _unreadable("it goes on after its end")
-        data = json.loads(raw.decode("utf-8"))
-    except (binascii.Error, zlib.error, ValueError, RecursionError) as error:
+        data = read_json(raw.decode("utf-8"))
+    except (binascii.Error, zlib.error, ValueError) as error:
         raise _unreadable("it is damaged, or it was not made here") from error
     return read_spec(data)
 

@@ -14,6 +14,8 @@ SWITCH = Option("rotated", "Rotated", "After a Hadamard rotation.", False)
 COUNT = Option("n_dims", "Dimensions", "How many to list.", 8, minimum=1.0, maximum=64.0, step=1.0)
 SHARE = Option("share", "Share", "Of the entries.", 0.5, minimum=0.0, maximum=1.0, step=0.05)
 FREE = Option("strength", "Strength", "Multiple of the vector.", 1.0)
+N_FREE = Option("n", "Number", "Any whole number.", 3)
+TEXT = Option("left", "Left", "A link.", "")
 OPTIONS = (CHOICE, SWITCH, COUNT, SHARE, FREE)
 anything = (
     st.none()
@@ -34,7 +36,7 @@ def read_or_refused(option: Option, given_value: object):
         return error
 
 
-@given(st.sampled_from(OPTIONS), anything)
+@given(st.sampled_from((*OPTIONS, N_FREE, TEXT)), anything)
 def test_anything_is_read_as_the_declared_kind_or_refused_with_a_hint(option, given_value):
     read = read_or_refused(option, given_value)
     if isinstance(read, UserError):
@@ -83,3 +85,17 @@ def test_given_options_replace_defaults_and_the_rest_stays():
 def test_an_unknown_option_is_refused_with_the_known_ones(name):
     with pytest.raises(UserError, match="what_if, rotated, n_dims, share, strength"):
         read_options(OPTIONS, {name: 1})
+
+
+@pytest.mark.parametrize("option", [FREE, N_FREE, SHARE])
+@pytest.mark.parametrize("given_value", ["inf", "-inf", "nan", "1e999", float("inf"), 10**400, "9" * 400, "0x10", ""])
+def test_what_is_no_finite_number_is_refused_in_few_words(option, given_value):
+    with pytest.raises(UserError, match="must be a") as refused:
+        option.read(given_value)
+    assert len(refused.value.message) < 150
+
+
+def test_a_text_that_is_too_long_is_refused_in_few_words():
+    with pytest.raises(UserError, match="at most 64,000 characters") as refused:
+        TEXT.read("a" * 64_001)
+    assert len(refused.value.message) < 150

@@ -28,6 +28,7 @@ reports = st.builds(
     arrays=st.dictionaries(words, arrays, max_size=3),
     findings=st.lists(findings, max_size=3).map(tuple),
 )
+FINDING = {"sentence": "a", "magnitude": 1.0, "unit": "", "score": 1.0, "place": {}, "lens": "", "series": []}
 
 
 def small_report() -> Report:
@@ -82,7 +83,21 @@ def test_an_array_that_was_read_can_be_written_to():
         {"arrays": {"heat": {"dtype": "object", "shape": [1], "base64": "AAAA"}}},
         {"arrays": {"heat": {"dtype": "float32", "shape": [2, 2], "base64": "AAAA"}}},
         {"arrays": {"heat": {"dtype": "float32", "shape": [1], "base64": "not base64!"}}},
+        {"arrays": {"heat": {"dtype": "float32", "shape": [-1], "base64": "AAAAAA=="}}},
+        {"arrays": {"heat": {"dtype": "float32", "shape": [1.0], "base64": "AAAAAA=="}}},
+        {"arrays": {"heat": {"dtype": "float32", "shape": [True], "base64": "AAAAAA=="}}},
+        {"arrays": {"heat": {"dtype": "float32", "shape": [0, 2**40], "base64": ""}}},
+        {"arrays": {"heat": {"dtype": "float32", "shape": [1] * 40, "base64": "AAAAAA=="}}},
+        {"arrays": {"heat": {"dtype": [], "shape": [1], "base64": "AAAAAA=="}}},
+        {"arrays": {"heat": 3}},
+        {"arrays": []},
+        {"numbers": "many"},
+        {"numbers": {"loss": float("nan")}},
         {"findings": [{"sentence": "a"}]},
+        {"findings": [FINDING | {"sentence": 3}]},
+        {"findings": [FINDING | {"series": ["1"]}]},
+        {"findings": [FINDING | {"place": []}]},
+        {"findings": ["sentence"]},
     ],
 )
 def test_a_damaged_report_is_refused_with_a_sentence(change):
