@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ui.numbers import escape, say_number, say_quantity, token_label
+from ui.numbers import escape, quantity_label, say_number, token_label
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -135,7 +135,7 @@ def binned(edges: ArrayLike, counts: ArrayLike, *, quantity: str, unit: str = ""
 
     ends, heights = _flat(edges), _flat(counts)
     hover = [
-        f"{say_number(n)} entries from {say_number(a)} to {say_quantity(b, unit)}"
+        f"{say_number(n)} entries from {say_number(a)} to {quantity_label(b, unit)}"
         for n, a, b in zip(heights, ends[:-1], ends[1:], strict=True)
     ]
     steps = {"shape": "hv", "color": CLEAN, "width": 1.5}
@@ -164,7 +164,7 @@ def ranked_bars(
         text=[say_number(length) for length in lengths],
         textposition="outside",
         cliponaxis=False,
-        hovertext=[f"{label}: {say_quantity(length, unit)}" for label, length in zip(labels, lengths, strict=True)],
+        hovertext=[f"{label}: {quantity_label(length, unit)}" for label, length in zip(labels, lengths, strict=True)],
         hoverinfo="text",
         marker=_standing_out(len(labels), pinned),
     )
@@ -237,7 +237,7 @@ def layer_lines(
             mode="lines+markers",
             line={"color": SERIES[place % len(SERIES)], "dash": DASHES[place % len(DASHES)], "width": 2},
             marker={"size": 6},
-            text=[say_quantity(value, unit) for value in _flat(values)],
+            text=[quantity_label(value, unit) for value in _flat(values)],
             hovertemplate=f"{escape(name)}<br>layer %{{x}}: %{{text}}<extra></extra>",
         )
         for place, (name, values) in enumerate(series.items())
@@ -262,7 +262,7 @@ def tokens_bar(
 
     heights, labels = _flat(values), [token_label(token, n_chars=12) for token in tokens]
     hover = [
-        f"{label}, position {position}: {say_quantity(height, unit)}"
+        f"{label}, position {position}: {quantity_label(height, unit)}"
         for position, (label, height) in enumerate(zip(labels, heights, strict=True))
     ]
     places = np.arange(len(labels))

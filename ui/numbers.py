@@ -46,6 +46,11 @@ def token_label(token: str, n_chars: int = 16) -> str:
     return escape(marked(token, n_chars))
 
 
+def quantity_label(value: float, unit: str) -> str:
+    """The number and its unit for a chart's label or HTML: tags in the unit escaped."""
+    return escape(say_quantity(value, unit))
+
+
 def escape(text: str) -> str:
     """The text with nothing in it that plotly would read as a tag."""
     return html.escape(text, quote=False)

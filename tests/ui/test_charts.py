@@ -101,6 +101,14 @@ def test_a_figure_has_named_axes_a_clear_ground_and_no_raw_tag(name):
         assert layout.yaxis.title.text or layout.yaxis.ticktext
 
 
+def test_a_unit_is_no_markup_in_a_label():
+    drawn = [charts.ranked_bars(["a"], [1.0], quantity="q", unit=HOSTILE)]
+    drawn += [charts.tokens_bar(["a"], [1.0], quantity="q", unit=HOSTILE)]
+    drawn += [charts.layer_lines({"a": [1.0]}, quantity="q", unit=HOSTILE)]
+    drawn += [charts.binned([0, 1], [1.0], quantity="q", unit=HOSTILE)]
+    assert [one.to_json() for one in drawn if "<img" in str(one.to_dict())] == []
+
+
 def test_a_legend_is_shown_only_for_two_series():
     one = charts.layer_lines({"a": [1, 2]}, quantity="value")
     two = charts.layer_lines({"a": [1, 2], "b": [2, 3]}, quantity="value")
