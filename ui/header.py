@@ -1,18 +1,15 @@
-"""Above and below every page: title and question, Share and Export, how to read it and where its numbers come from."""
+"""Above and below every page: its title and question, how to read it and where its numbers come from."""
 
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from analysis.report import Report
-from ui import resources, state
-from ui.answers import exported
-from ui.boundary import boundary
 from ui.numbers import say_number
 from ui.words import plain
 
 if TYPE_CHECKING:
-    from analysis.lens import Lens
+    from analysis.lens import Lens, ReportLens
 
 
 def draw_header(title: str) -> tuple[Any, Any]:
@@ -24,35 +21,7 @@ def draw_header(title: str) -> tuple[Any, Any]:
     return question, tools.container()
 
 
-def draw_tools(place: Any, answers: Any) -> None:
-    """Share and Export."""
-    with place:
-        _tools(answers)
-
-
-@st.fragment
-def _tools(answers: Any) -> None:
-    # Opening Share reruns this fragment, so that the link has the pins of the latest click.
-    with st.container(horizontal=True, horizontal_alignment="right"):
-        share = st.popover("Share", icon=":material/link:", on_change="rerun", key="steerscope.share")
-        export = st.popover("Export", icon=":material/download:", key="steerscope.export")
-    if share.open:
-        with share, boundary("keeping what is shared"):
-            resources.keep_shared([answer.report.spec for answer in answers])
-        share.caption("This link restores model, text, options and pins; it needs nothing that is stored here.")
-        share.code(state.link(), language=None, wrap_lines=True)
-    with export:
-        st.caption("Every number of this view, as JSON that `analysis.report.read_report` reads.")
-        st.download_button(
-            "Report (JSON)",
-            data=lambda: exported(answers),
-            file_name=f"steerscope-{answers[0].report.spec.lens}.json",
-            mime="application/json",
-            on_click="ignore",
-        )
-
-
-def draw_how_to_read(lens: "Lens | None", report: Report, source: str) -> None:
+def draw_how_to_read(lens: "Lens | ReportLens | None", report: Report, source: str) -> None:
     """The foot of a page: how to read it, the paper, the provenance of its numbers."""
     st.divider()
     if lens is not None:
@@ -77,6 +46,6 @@ def provenance(report: Report, source: str) -> str:
             f"BOS {'first' if facts['bos'] else 'left out'}",
             f"weights {facts['processing']}",
             f"{say_number(facts['n_tokens'])} tokens",
-            "read from the store" if source == "store" else "fresh run",
+            {"store": "read from the store", "fresh": "fresh run"}.get(source, source),
         ]
     )

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +15,14 @@ from analysis.text_set import read_text_set
 from capture.errors import UserError
 
 if TYPE_CHECKING:
+    from analysis.report import Report
+    from analysis.view_file import ViewFile
     from capture.models import ModelCard
     from capture.session import ModelSession
     from capture.store import ActivationStore
 
 MAX_MODELS = 2
+_HTTP_ADDRESS = re.compile(r"https?://[\w.-]+(?::\d+)?(?:/[\w./~-]*)?")
 
 
 def load(name: str, dtype: str) -> "ModelSession":
@@ -91,6 +95,60 @@ def keep_shared(specs: Iterable[Spec]) -> None:
         kept.mark_shared(report_key(spec))
 
 
+def kept_view(identity: str) -> "ViewFile":
+    """The view kept under a short id; no model is loaded. Raises UserError where this store has none."""
+    from analysis.shared_view import kept_view as find
+
+    return find(identity, store())
+
+
+def keep_view(view: "ViewFile") -> str:
+    """Keep a view for good; returns its short id."""
+    from analysis.shared_view import keep_view as keep
+
+    return keep(view, store())
+
+
+def known_fingerprints(reports: "Iterable[Report]") -> dict[str, str]:
+    """Today's fingerprint of each model of these Reports whose files were loaded here before."""
+    from analysis.pipeline import FINGERPRINT
+    from capture.models import model_stamp
+
+    known = {}
+    for report in reports:
+        name = str(report.facts.get("model", ""))
+        stamp = model_stamp(name, report.spec.dtype) if is_allowed(name) else None
+        fingerprint = store().remembered(FINGERPRINT, stamp) if stamp else None
+        if fingerprint:
+            known[name] = fingerprint
+    return known
+
+
+def base_address() -> str | None:
+    """Where others reach this server, as $STEERSCOPE_BASE_URL says; None where it is not set.
+
+    Raises UserError where that is no http or https address.
+    """
+    given = os.environ.get("STEERSCOPE_BASE_URL", "").strip()
+    if not given:
+        return None
+    found = _HTTP_ADDRESS.fullmatch(given)
+    if found is None:
+        message = f"STEERSCOPE_BASE_URL must be an http or https address; it is {given[:80]!r}."
+        raise UserError(message, "Start the server with an address such as https://steerscope.example.org, or without.")
+    return given.rstrip("/")
+
+
+@st.cache_resource(show_spinner=False)
+def _warm() -> set[str]:
+    return set()
+
+
+def is_warm() -> bool:
+    """Whether what measuring needs is imported."""
+    return bool(_warm())
+
+
 def warm_up() -> None:
     """Import what measuring needs; seconds the first time, nothing afterwards."""
     with collector_paused():
@@ -100,6 +158,7 @@ def warm_up() -> None:
 
         del analysis, capture
         lenses()
+    _warm().add("lenses")
     spare_collector()
 
 

@@ -15,7 +15,9 @@ from analysis.spec import Spec
 from ui import header, state
 from ui.answers import answers_to
 from ui.boundary import boundary, tell
+from ui.frozen import draw_banner, finish_cold_view, is_cold, kept_answers
 from ui.rail import draw_facts, draw_rail
+from ui.share import draw_tools
 from ui.words import plain
 
 if TYPE_CHECKING:
@@ -68,7 +70,7 @@ def run_page(slug: str, module: ModuleType, pages: dict[str, Any], is_of_one_tex
     with boundary("opening this page"):
         asked = state.open_page(slug, is_of_one_text)
         if asked.lens != slug:
-            st.switch_page(pages[asked.lens], query_params=state.code_of(asked))
+            st.switch_page(pages[asked.lens], query_params=state.on_the_way())
         rail = draw_rail(asked, pages, is_of_one_text[slug])
         question, tools = header.draw_header(title_of(slug, module))
         _say_bad_link()
@@ -82,12 +84,17 @@ def run_page(slug: str, module: ModuleType, pages: dict[str, Any], is_of_one_tex
         if getattr(module, "ask", _nothing_to_ask)(asked) is False:
             state.show(asked)
             return
-        answers = answers_to(asked)
-        _say_cautions(caution, answers or ())
+        kept = state.session().kept
+        answers = answers_to(asked) if kept is None else kept_answers(kept, asked)
+        with caution.container():
+            _say_cautions(answers or ())
+            if kept is not None:
+                draw_banner(kept)
     if answers is None:
         return
     with boundary("drawing this page"):
         _draw_answers(slug, module, answers, pages, (rail, question, tools))
+        finish_cold_view()
 
 
 def _nothing_to_ask(asked: Spec) -> None:
@@ -97,27 +104,30 @@ def _nothing_to_ask(asked: Spec) -> None:
 def _draw_answers(
     slug: str, module: ModuleType, answers: "Answers", pages: dict[str, Any], places: tuple[Any, Any, Any]
 ) -> None:
-    from analysis.lens import lenses, report_lenses
-
     rail, question, tools = places
-    lens = {**lenses(), **report_lenses()}.get(slug)
     first = answers[0]
+    is_of_a_lens = first.report.spec.lens == slug
+    lens = _lens(slug) if is_of_a_lens and not is_cold() else None
     if lens is not None:
         question.caption(plain(lens.question))
     draw_facts(rail, first.report, first.source)
-    header.draw_tools(tools, answers)
-    reports = [answer.report for answer in answers]
+    draw_tools(tools, answers, pages)
     context = Context(state.session().shown or first.report.spec, lens, pages)
-    module.render(reports if lens is None else first.report, context)
+    module.render(first.report if is_of_a_lens else [answer.report for answer in answers], context)
     header.draw_how_to_read(lens, first.report, first.source)
 
 
-def _say_cautions(place: Any, answers: "Sequence[Answer]") -> None:
+def _lens(slug: str) -> "Lens | ReportLens":
+    from analysis.lens import find_lens
+
+    return find_lens(slug)
+
+
+def _say_cautions(answers: "Sequence[Answer]") -> None:
     """What the reader must know about the numbers: other weights than the link's, or a store that keeps nothing."""
     said = [state.session().caution, *dict.fromkeys(answer.notice for answer in answers)]
-    with place.container():
-        for words in filter(None, said):
-            st.warning(plain(words), icon=":material/warning:")
+    for words in filter(None, said):
+        st.warning(plain(words), icon=":material/warning:")
 
 
 def _say_bad_link() -> None:

@@ -1,62 +1,32 @@
 """The state of one browser session, and the address that spells it: the only user of session state and query params.
 
 `asked` is the Spec of the widgets; `shown` is the Spec of the picture on screen, and the address always spells `shown`.
-They differ only while a job runs or after an error. A widget never holds a value of its own: it is set from `asked`
+They differ only while a job runs or after an error. Both may be of a kept view, whose numbers are frozen; asking for
+anything but other pins leaves it. A widget never holds a value of its own: it is set from `asked`
 before it is drawn, and writes back through its callback.
 """
 
-import secrets
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import streamlit as st
 
-from analysis.spec import Spec, digest_json, from_code, to_code
+from analysis.link import CODE_FIELD, ID_FIELD, Link, link_of
+from analysis.spec import Spec, digest_json
 from analysis.text_set import read_text_set
 from capture.errors import UserError
+from ui import resources
+from ui.session import Session
 
 if TYPE_CHECKING:
-    from ui.job import Followed, Job
+    from analysis.view_file import ViewFile
 
 HOME = "what_stands_out"
-ADDRESS_FIELD = "view"
+COMPARE = "compare"
 MAX_ANSWERS = 6
 SUBJECT = ("model", "text", "text_set", "bos", "dtype", "fingerprint")
 _KEY = "steerscope"
-
-
-@dataclass
-class Session:
-    """One browser session; changed only by the functions of this module."""
-
-    asked: Spec
-    shown: Spec | None = None
-    written: str = ""
-    """The code that this session put into the address last."""
-    has_changed: bool = False
-    """Whether a widget spoke since the address was written; then the address is the older of the two."""
-    options: dict[str, dict[str, Any]] = field(default_factory=dict)
-    subject: dict[str, Any] = field(default_factory=dict)
-    """Model, text and how it is run, as the last page of a text had them."""
-    answers: OrderedDict[str, Any] = field(default_factory=OrderedDict)
-    last_good: dict[str, str] = field(default_factory=dict)
-    """The key of the last answer by page: the view that stays when the next one cannot be had."""
-    is_of_one_text: bool = True
-    """Whether the open page is; the views that others are made of decide their fingerprint instead of a model."""
-    job: "Job | Followed | None" = None
-    bad_link: UserError | None = None
-    caution: str = ""
-    wants_other_model: bool = False
-    is_idle: bool = False
-    """Whether a person cancelled before this page had anything to show."""
-    visitor: str = field(default_factory=lambda: secrets.token_hex(16))
-    """Whose jobs these are where nobody signs in; replaced by the id that the browser kept from earlier."""
-    told: set[str] | None = None
-    """Ended jobs that need no notice any more; None before the first look."""
-    recent: list[Spec] = field(default_factory=list)
 
 
 def session() -> Session:
@@ -80,11 +50,11 @@ def open_page(slug: str, is_of_one_text: Mapping[str, bool]) -> Spec:
     """
     state = session()
     state.is_of_one_text = is_of_one_text[slug]
-    code = st.query_params.get(ADDRESS_FIELD, "")
-    if code and code != state.written and not state.has_changed:
-        state.written = code
+    query = _address()
+    if query and query != state.written and not state.has_changed:
+        state.written = query
         try:
-            _restore(state, code, tuple(is_of_one_text))
+            _restore(state, link_of(query), tuple(is_of_one_text))
         except UserError as error:
             state.bad_link = error
         else:
@@ -102,19 +72,34 @@ def _subject(spec: Spec) -> dict[str, Any]:
     return {name: getattr(spec, name) for name in SUBJECT}
 
 
-def _restore(state: Session, code: str, slugs: tuple[str, ...]) -> None:
-    spec = from_code(code)
+def _address() -> dict[str, str]:
+    """The part of the address that names a view."""
+    return {name: st.query_params[name] for name in (ID_FIELD, CODE_FIELD) if st.query_params.get(name)}
+
+
+def _restore(state: Session, link: Link, slugs: tuple[str, ...]) -> None:
+    """Ask for what a link names: a kept view with the pins of its code, or its code alone where that view is gone."""
+    state.bad_link, state.caution, state.wants_other_model = None, "", False
+    view = None
+    if link.id:
+        try:
+            view = resources.kept_view(link.id)
+        except UserError as error:
+            if link.spec is None:
+                raise
+            state.bad_link = error
+    spec = link.spec if view is None else view.spec.with_(pins=(link.spec or view.spec).pins)
+    assert spec is not None  # a link has a Spec or an id
     if spec.lens not in slugs:
         raise UserError(
             f"This link is for a page {spec.lens[:40]!r}, which is not here.", f"The pages are: {', '.join(slugs)}."
         )
-    state.bad_link, state.caution, state.wants_other_model = None, "", False
     state.options[spec.lens] = dict(spec.options)
-    _adopt(state, spec)
+    _adopt(state, spec, view)
 
 
-def _adopt(state: Session, spec: Spec) -> None:
-    state.asked, state.is_idle = spec, False
+def _adopt(state: Session, spec: Spec, kept: "ViewFile | None" = None) -> None:
+    state.asked, state.kept, state.is_idle = spec, kept, False
     if state.job is not None and state.job.key != answer_key(spec):
         state.job.cancel()
         state.job = None
@@ -138,13 +123,18 @@ def set_option(name: str, value: Any) -> None:
     change(options=chosen, **({} if state.is_of_one_text else {"fingerprint": ""}))
 
 
+def run_now() -> None:
+    """Ask for the numbers that the kept view on screen would have today."""
+    change(fingerprint="")
+
+
 def pin(**places: Any) -> None:
     """Pin places (layer, pos, dim, …), or unpin those given as None; the address follows at once."""
     state = session()
     kept = {name: value for name, value in {**state.asked.pins, **places}.items() if value is not None}
     state.asked = state.asked.with_(pins=kept)
     if state.shown is not None:
-        show(state.shown.with_(pins=kept))
+        show(state.shown.with_(pins=kept), state.shown_kept)
 
 
 def pins() -> Mapping[str, Any]:
@@ -152,28 +142,51 @@ def pins() -> Mapping[str, Any]:
     return session().asked.pins
 
 
-def show(spec: Spec) -> None:
-    """Say that this Spec is on screen: the address spells it from now on."""
+def show(spec: Spec, kept: "ViewFile | None" = None) -> None:
+    """Say that this Spec is on screen, run or as it was kept: the address spells it from now on."""
     state = session()
-    state.shown, state.has_changed = spec, False
-    code = to_code(spec)
-    if st.query_params.get(ADDRESS_FIELD) != code:
-        st.query_params[ADDRESS_FIELD] = code
-    state.written = code
+    state.shown, state.shown_kept, state.has_changed = spec, kept, False
+    state.written = code_of(spec, kept)
+    if _address() != state.written:
+        for name in {ID_FIELD, CODE_FIELD} & set(st.query_params) - set(state.written):
+            del st.query_params[name]
+        st.query_params.update(state.written)
 
 
-def link() -> str:
-    """The whole address of the view on screen; it needs nothing but this program and the model."""
+def link(identity: str = "") -> str:
+    """The whole address of the view on screen: under a short id, or self-contained, for any program with the model."""
     state = session()
-    parts = urlsplit(st.context.url or "http://127.0.0.1:8501/")
-    return urlunsplit(
-        parts._replace(path=parts.path or "/", query=urlencode({ADDRESS_FIELD: to_code(state.shown or state.asked)}))
-    )
+    spec = state.shown or state.asked
+    named = Link(id=identity) if identity else Link(spec)
+    base = resources.base_address()
+    if base is None:
+        return named.address(st.context.url or "http://127.0.0.1:8501/")
+    return named.address(f"{base}/{'' if spec.lens == HOME else spec.lens}")
 
 
-def code_of(spec: Spec) -> dict[str, str]:
-    """Query parameters that spell a Spec."""
-    return {ADDRESS_FIELD: to_code(spec)}
+def code_of(spec: Spec, kept: "ViewFile | None" = None) -> dict[str, str]:
+    """Query parameters that spell a Spec, or a kept view with the pins of the Spec."""
+    if kept is None:
+        return Link(spec).query()
+    return Link(None if spec == kept.spec else spec, kept.id).query()
+
+
+def on_the_way() -> dict[str, str]:
+    """Query parameters for going to the page of what is asked for; they are not read again there."""
+    state = session()
+    state.written = code_of(state.asked, state.kept)
+    return state.written
+
+
+def compare_also(view: str) -> dict[str, str]:
+    """Query parameters of the Compare page with this view (an id or a code) on its left.
+
+    It is on the right where the left was chosen and waits for something to be compared with.
+    """
+    chosen = session().options.get(COMPARE, {})
+    is_waiting = bool(chosen.get("left")) and not chosen.get("right")
+    options = {"left": chosen["left"], "right": view} if is_waiting else {"left": view}
+    return code_of(Spec(COMPARE, options=options))
 
 
 def bind(name: str, value: Any, apply: Callable[[Any], None]) -> dict[str, Any]:
@@ -201,6 +214,13 @@ def keep_answer(spec: Spec, answer: Any) -> None:
 def answer_to(spec: Spec) -> Any | None:
     """The remembered answer to a Spec."""
     return session().answers.get(answer_key(spec))
+
+
+def keep_frozen(spec: Spec, answer: Any) -> None:
+    """Remember the numbers of a kept view as what this page showed last, and as no answer to its Spec."""
+    state = session()
+    state.answers[f"kept {spec.lens}"] = answer
+    state.last_good[spec.lens] = f"kept {spec.lens}"
 
 
 def previous_answer(slug: str) -> Any | None:
@@ -241,7 +261,7 @@ def go_back() -> None:
         state.job.cancel()
         state.job = None
     if state.shown is not None and state.shown.lens == state.asked.lens:
-        state.asked, state.has_changed = state.shown, True
+        state.asked, state.kept, state.has_changed = state.shown, state.shown_kept, True
         state.options[state.asked.lens] = dict(state.asked.options)
     else:
         state.is_idle = True

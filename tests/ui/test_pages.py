@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from analysis.link import CODE_FIELD
 from analysis.spec import Spec, from_code, to_code
 from capture.errors import UserError
 from tests.models import FAMILIES, tiny_tokenizer
@@ -50,7 +51,7 @@ def open_app(load):
     def opened(view: Spec | str | None = None) -> AppTest:
         app = AppTest.from_file(str(APP), default_timeout=90)
         if view is not None:
-            app.query_params[state.ADDRESS_FIELD] = to_code(view) if isinstance(view, Spec) else view
+            app.query_params[CODE_FIELD] = to_code(view) if isinstance(view, Spec) else view
         return app.run()
 
     return opened
@@ -58,7 +59,7 @@ def open_app(load):
 
 def shown(app: AppTest) -> Spec:
     """The Spec in the address."""
-    values = app.query_params[state.ADDRESS_FIELD]
+    values = app.query_params[CODE_FIELD]
     return from_code(values[0] if isinstance(values, list) else values)
 
 
@@ -141,12 +142,12 @@ def test_an_odd_text_is_shown_as_it_was_typed(open_app, slug, text):
 @pytest.mark.parametrize(("text", "word"), {"": "at least one", "word " * 20_000: "64"}.items(), ids=["empty", "100 k"])
 def test_a_refused_text_leaves_the_view_before_and_its_address(open_app, text, word):
     app = open_app(Spec("outliers", text=TEXT))
-    before = app.query_params[state.ADDRESS_FIELD]
+    before = app.query_params[CODE_FIELD]
     app.sidebar.text_area[0].set_value(text).run()
     assert not app.exception
     assert len(app.error) == 1
     assert word in app.error[0].value
-    assert app.query_params[state.ADDRESS_FIELD] == before
+    assert app.query_params[CODE_FIELD] == before
     assert any("What the definitions say" in markdown.value for markdown in app.markdown)
 
 
@@ -266,7 +267,7 @@ def test_a_shared_report_outlives_the_limit_of_the_store(monkeypatch, tiny_sessi
     monkeypatch.setattr(resources, "store", lambda: store)
     specs = [run(Spec("outliers", text=text), lambda *_: tiny_session, store).report.spec for text in (TEXT, "a bear")]
     keep_shared(specs[:1])
-    store.limit_bytes = 1
+    store.limit_bytes = 1_000
     store.keep_statistics("another", b"x" * 10)
     assert [store.report(report_key(spec)) is not None for spec in specs] == [True, False]
     store.close()

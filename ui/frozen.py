@@ -1,0 +1,67 @@
+"""A kept view on screen: its numbers are those that were shared; no model is loaded, and nothing is run."""
+
+import time
+from dataclasses import dataclass
+
+import streamlit as st
+
+from analysis.report import Report
+from analysis.spec import Spec
+from analysis.view_file import ViewFile
+from ui import resources, state
+from ui.boundary import boundary
+from ui.words import plain
+
+SOURCE = "kept view"
+SHOWN_FIRST_S = 0.1
+"""Importing holds up the thread that sends the page to the browser, so that the page goes first."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A Report of a kept view in the place of an `analysis.pipeline.Answer`, whose module takes seconds to import."""
+
+    report: Report
+    source: str = SOURCE
+    notice: str = ""
+
+
+def kept_answers(view: ViewFile, asked: Spec) -> tuple[Kept, ...]:
+    """The Reports of a kept view, which is on screen from now on, with the pins that are asked for."""
+    answers = tuple(Kept(report) for report in view.reports)
+    state.keep_frozen(asked, answers)
+    state.show(asked, view)
+    return answers
+
+
+def draw_banner(view: ViewFile) -> None:
+    """Say that the numbers are frozen, since when, and what has changed since; offer to run the view today."""
+    at = plain(str(view.made.get("at", ""))[:16])
+    with st.container(border=True, gap="xsmall"):
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            when = f" of {at} UTC" if at else ""
+            st.markdown(f":material/ac_unit: **Kept view**{when} · frozen numbers", width="content")
+            st.button("Run it now", on_click=state.run_now, help="Leave the kept view and compute its numbers today.")
+        if not is_cold():
+            with boundary("looking for what has changed"):
+                _changes(view)
+
+
+def _changes(view: ViewFile) -> None:
+    from analysis.shared_view import changes_since
+
+    for sentence in changes_since(view, resources.known_fingerprints(view.reports)):
+        st.caption(f":material/history: {plain(sentence)}")
+
+
+def is_cold() -> bool:
+    """Whether a kept view is shown by a server that has not yet imported what knows its lens."""
+    return state.session().kept is not None and not resources.is_warm()
+
+
+def finish_cold_view() -> None:
+    """Import what was left out so that the page came at once, and draw the page again with it."""
+    if is_cold():
+        time.sleep(SHOWN_FIRST_S)
+        resources.warm_up()
+        st.rerun()

@@ -1,0 +1,126 @@
+"""Share, Export and Compare: what a person takes away from the view on screen, made only once it is asked for."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from analysis.spec import to_code
+from analysis.view_file import SUFFIX, ViewFile
+from ui import resources, state
+from ui.answers import exported
+from ui.boundary import boundary
+
+if TYPE_CHECKING:
+    from ui.answers import Answers
+
+NAME = "steerscope"
+
+
+def draw_tools(place: Any, answers: "Answers", pages: dict[str, Any]) -> None:
+    """Share, Export and Compare."""
+    with place:
+        _tools(answers, pages)
+
+
+@st.fragment
+def _tools(answers: "Answers", pages: dict[str, Any]) -> None:
+    # Opening one of them reruns this fragment, so that the link has the pins of the latest click.
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        share = st.popover("Share", icon=":material/link:", on_change="rerun", key="steerscope.share")
+        export = st.popover("Export", icon=":material/download:", on_change="rerun", key="steerscope.export")
+        if state.COMPARE in pages and answers[0].report.spec.lens != state.COMPARE:
+            _compare(answers, pages)
+    if share.open:
+        with share:
+            _share(answers)
+    if export.open:
+        with export, boundary("preparing the export"):
+            _export(answers)
+
+
+def view_on_screen(answers: "Answers") -> ViewFile:
+    """The view on screen as a file: a kept one with the pins of now, or one made now."""
+    from analysis.shared_view import view_of
+
+    session = state.session()
+    spec = session.shown or session.asked
+    if session.shown_kept is not None:
+        return replace(session.shown_kept, spec=spec)
+    return view_of(spec, [answer.report for answer in answers])
+
+
+def _share(answers: "Answers") -> None:
+    with boundary("keeping what is shared"):
+        view = view_on_screen(answers)
+        resources.keep_shared(answer.report.spec for answer in answers if answer.source != "kept view")
+        identity = resources.keep_view(view)
+        st.markdown("**Short link**")
+        st.caption("Opens these very numbers at once, without the model. They are kept by this server.")
+        st.code(state.link(identity), language=None, wrap_lines=True)
+    st.markdown("**Self-contained link**")
+    st.caption("Has model, text, options and pins in itself; any Steerscope with the model makes the numbers again.")
+    with boundary("making the link"):
+        st.code(state.link(), language=None, wrap_lines=True)
+    st.markdown("**View file**")
+    st.caption("One file with these numbers; any Steerscope opens it, without the model.")
+    _download("View file", lambda: view_on_screen(answers).to_bytes(), f"{_stem(answers)}{SUFFIX}", "application/gzip")
+
+
+def _export(answers: "Answers") -> None:
+    stem = _stem(answers)
+    st.caption("The whole view as one page that opens anywhere, offline.")
+    _download("Page (HTML)", lambda: _html(answers), f"{stem}.html", "text/html")
+    st.caption("Every number with where it comes from: CSV, Parquet and JSON in one archive.")
+    _download("Data (ZIP)", lambda: _data(answers), f"{stem}.zip", "application/zip")
+    _download("Report (JSON)", lambda: exported(answers), f"{stem}.json", "application/json")
+    st.caption("The same numbers from a script, or from a shell in the folder of Steerscope.")
+    _code(answers)
+
+
+def _download(label: str, make: Any, name: str, mime: str) -> None:
+    st.download_button(label, data=make, file_name=name, mime=mime, on_click="ignore", width="stretch")
+
+
+def _stem(answers: "Answers") -> str:
+    spec = state.session().shown or answers[0].report.spec
+    return f"{NAME}-{spec.lens}"
+
+
+def _html(answers: "Answers") -> str:
+    from ui.view_html import view_html
+
+    return view_html(view_on_screen(answers))
+
+
+def _data(answers: "Answers") -> bytes:
+    from analysis.tables import data_zip
+
+    return data_zip(view_on_screen(answers))
+
+
+def _code(answers: "Answers") -> None:
+    from analysis.as_code import cli_line, python_script
+
+    spec = state.session().shown or answers[0].report.spec
+    python, shell = st.tabs(["Python", "Shell"])
+    python.code(python_script(spec), language="python", height=240)
+    shell.code(cli_line(spec), language="bash", wrap_lines=True)
+
+
+def _compare(answers: "Answers", pages: dict[str, Any]) -> None:
+    help_words = "Put this view on the left of Compare, or on the right where one waits there."
+    if st.button("Compare", icon=":material/compare:", help=help_words, key="steerscope.compare"):
+        with boundary("opening Compare"):
+            query = state.compare_also(_side(answers))
+            st.switch_page(pages[state.COMPARE], query_params=query)
+
+
+def _side(answers: "Answers") -> str:
+    """The view as a side of a comparison: the id of a kept one, else the code of the first lens that it shows."""
+    kept = state.session().shown_kept
+    if kept is not None:
+        return resources.keep_view(kept)
+    first, shown = answers[0].report.spec, state.session().shown
+    is_of_a_lens = shown is not None and shown.lens == first.lens
+    return to_code((shown if is_of_a_lens else first).with_(pins={}))
