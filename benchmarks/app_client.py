@@ -110,15 +110,17 @@ async def _send(tab: Tab, fragment: str = "", *states: WidgetState, is_auto: boo
     await tab.socket.send(message.SerializeToString())
 
 
-async def settle(tab: Tab, is_there: Callable[[Tab], bool], patience_s: float = PATIENCE_S) -> float:
-    """Seconds until a run has ended and what is wanted is on the page.
+async def settle(
+    tab: Tab, is_there: Callable[[Tab], bool], patience_s: float = PATIENCE_S, is_ended: bool = True
+) -> float:
+    """Seconds until what is wanted is on the page and, unless `is_ended` is False, the run that draws it has ended.
 
     Raises TabError where the page shows an error, or where it does not come in time.
     """
     start = time.perf_counter()
     try:
         async with asyncio.timeout(patience_s):
-            while not (tab.is_idle and is_there(tab)):
+            while (is_ended and not tab.is_idle) or not is_there(tab):
                 receive(tab, ForwardMsg.FromString(await tab.socket.recv(decode=False)))
     except TimeoutError as error:
         raise TabError(
