@@ -23,9 +23,13 @@ def layers_by_tokens(
     quantity: str,
     unit: str = "",
     log: bool = False,
+    diverging: bool = False,
     pinned: tuple[int, int] | None = None,
 ) -> "Figure":
-    """Values [layer pos] as colours, layer 0 at the bottom; on a log scale what is not above 0 has no colour."""
+    """Values [layer pos] as colours, layer 0 at the bottom; on a log scale what is not above 0 has no colour.
+
+    Diverging colours are white at 0.
+    """
     import plotly.graph_objects as go
 
     numbers = np.asarray(values, dtype=np.float64)
@@ -35,7 +39,8 @@ def layers_by_tokens(
     shade = np.where(np.isfinite(shade), shade, np.nan)
     cells = go.Heatmap(
         z=shade.astype(np.float32),
-        colorscale=list(charts.SEQUENTIAL),
+        colorscale=list(charts.DIVERGING if diverging else charts.SEQUENTIAL),
+        zmid=0 if diverging else None,
         colorbar={"thickness": 12, "outlinewidth": 0, **_ticks(shade, log, unit)},
         **_hover(numbers, labels, unit),
     )
