@@ -14,6 +14,7 @@ from analysis.lens import Lens, Measured, Progress, ReportLens, Subject, find_le
 from analysis.link import read_link
 from analysis.option import read_options
 from analysis.report import Report, read_report
+from analysis.report_rows import rows_of
 from analysis.shared_view import kept_view
 from analysis.spec import Spec, digest_json
 from analysis.store_checkpoint import StoreCheckpoint
@@ -136,7 +137,9 @@ def _keep(report: Report, store: ActivationStore | None) -> str:
     if store is None:
         return ""
     try:
-        store.keep_report(report_key(report.spec), report.spec.lens, report.facts["fingerprint"], report.to_json())
+        key, fingerprint = report_key(report.spec), report.facts["fingerprint"]
+        rows = rows_of(report, find_lens(report.spec.lens).quantities)
+        store.keep_report(key, report.spec.lens, fingerprint, report.to_json(), rows)
     except UserError as error:
         return f"These numbers were not kept: {error}"
     return ""

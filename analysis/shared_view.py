@@ -15,6 +15,7 @@ from capture.errors import UserError
 from capture.store import ActivationStore
 
 LIBRARIES = ("torch", "transformers", "transformer-lens")
+LISTED_CHARACTERS = 200
 
 
 def view_of(spec: Spec, reports: Sequence[Report]) -> ViewFile:
@@ -30,7 +31,9 @@ def view_of(spec: Spec, reports: Sequence[Report]) -> ViewFile:
 def keep_view(view: ViewFile, store: ActivationStore) -> str:
     """Keep a view for good and return its id; one that is kept already stays as it is."""
     if store.view(view.id) is None:
-        store.keep_view(view.id, view.to_bytes())
+        text = view.spec.text_set or view.spec.text
+        header = {"lens": view.spec.lens, "text": text[:LISTED_CHARACTERS], "made": str(view.made.get("at", ""))}
+        store.keep_view(view.id, view.to_bytes(), header)
     return view.id
 
 
