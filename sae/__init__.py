@@ -1,0 +1,1 @@
+"""Sparse autoencoders: model, training, metrics, loading and saving, dashboards."""

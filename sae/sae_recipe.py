@@ -1,0 +1,72 @@
+"""SaeRecipe: what decides the weights of a trained SAE."""
+
+from dataclasses import dataclass
+
+from capture.errors import UserError
+
+TRAINED_KINDS = ("topk", "batch_topk", "matryoshka")
+
+
+@dataclass(frozen=True)
+class SaeRecipe:
+    """Defaults are those of Gao et al. 2024 (arXiv 2406.04093) and its code, scaled to small models where it says so.
+
+    Every field is a flag of `python cli.py sae train`.
+    """
+
+    kind: str = "topk"
+    d_sae: int = 4096
+    k: int = 32
+    k_aux: int = 256
+    """Dead latents that model the error of a row; the paper takes 512, its code 256."""
+    aux_coefficient: float = 1 / 32
+    multi_k: bool = False
+    """Add the loss with 4 k latents, divided by 8 (Multi-TopK), so that the code stays good at other k."""
+    batch_rows: int = 2048
+    """Rows of one step; the code takes 131,072."""
+    total_rows: int = 4_000_000
+    learning_rate: float = 1e-3
+    """At d_sae 4,096; the best rate falls about with the root of d_sae, and the code's 1e-4 is for 32,768."""
+    warmup_steps: int = 50
+    decay_from: float = 0.8
+    """Share of the steps after which the rate falls linearly to 0."""
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 6.25e-10
+    dead_after_rows: int = 200_000
+    """A latent that did not fire (above 1e-3) for so many rows is dead; the code takes 10 M of 131,072 a step."""
+    ema: float = 0.999
+    """Decay of the averaged weights that are saved; 0 saves the last ones."""
+    prefixes: int = 4
+    """Nested dictionaries of a Matryoshka SAE: d_sae, half of it, a quarter …"""
+    seed: int = 0
+
+    @property
+    def n_steps(self) -> int:
+        return -(-self.total_rows // self.batch_rows)
+
+    @property
+    def group_sizes(self) -> tuple[int, ...]:
+        """Sizes of the nested prefixes, smallest first; the whole dictionary alone unless it is a Matryoshka SAE."""
+        if self.kind != "matryoshka":
+            return (self.d_sae,)
+        return tuple(sorted({max(1, self.d_sae >> n) for n in range(self.prefixes)}))
+
+    def rate_at(self, step: int) -> float:
+        """Learning rate at a step: linear warm-up, constant, linear decay to 0."""
+        left = (self.n_steps - step) / max(1, (1 - self.decay_from) * self.n_steps)
+        return self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup_steps)) * min(1.0, left)
+
+    def check(self, d_in: int) -> None:
+        """Raises UserError for a recipe that cannot be followed."""
+        if self.kind not in TRAINED_KINDS:
+            raise UserError(f"An SAE of kind {self.kind!r} is not trained here.", f"Choose {', '.join(TRAINED_KINDS)}.")
+        if not 1 <= self.k <= self.d_sae:
+            raise UserError(
+                f"k must be from 1 to d_sae = {self.d_sae:,}; {self.k:,} was given.", "A token keeps k latents."
+            )
+        if self.d_sae < 1 or d_in < 1 or self.batch_rows < 2 or self.total_rows < self.batch_rows:
+            raise UserError(
+                f"d_sae and batch rows must be at least 1 and 2, and rows at least one batch; {self} was given.",
+                "Start from the defaults.",
+            )
