@@ -153,6 +153,11 @@ class ActivationStore:
             rows = cursor.execute("SELECT value FROM remembered WHERE kind = ? AND key = ?", [kind, key]).fetchall()
         return rows[0][0] if rows else None
 
+    def forget(self, kind: str, key: str) -> None:
+        """Remove a remembered text, where there is one."""
+        with self.file.transaction() as cursor:
+            cursor.execute("DELETE FROM remembered WHERE kind = ? AND key = ?", [kind, key])
+
     def statistics(self, key: str) -> bytes | None:
         """Kept statistics as they were given, or None."""
         return self._read_one("statistics", key)
