@@ -32,6 +32,7 @@ from analysis.token_alignment import Alignment, align
 from capture.errors import UserError
 
 SIDES = ("left", "right")
+BY_LAYER = "Both sides are of text sets: their numbers are by layer, summed up over tokens."
 MAX_ROWS = 12
 """Changes listed of each quantity."""
 MAX_FINDINGS = 3
@@ -157,8 +158,10 @@ def _by_kind(findings: Sequence[Finding]) -> dict[tuple[str, ...], list[Finding]
 def _findings(
     changes: Sequence[Mapping[str, Any]], left: Report, right: Report, rows: Alignment
 ) -> tuple[Finding, ...]:
-    heaviest = list({row["quantity"]: row for row in reversed(changes)}.values())
-    heaviest = sorted(heaviest, key=lambda row: -row["weight"])[:MAX_FINDINGS]
+    # One of each quantity; two quantities of the same values, as kurtosis is by two ways for a text set, are one.
+    of_quantity = {row["quantity"]: row for row in reversed(changes)}.values()
+    of_values = {(row["layer"], row["pos"], row["left"], row["right"]): row for row in of_quantity}.values()
+    heaviest = sorted(of_values, key=lambda row: -row["weight"])[:MAX_FINDINGS]
     found = [_on_change(row) for row in heaviest]
     pairs = _finding_pairs(left, right)
     found += [_on_one_side(mine, its, rows) for _, mine, its in pairs if mine is None or its is None]
@@ -182,10 +185,8 @@ def _on_findings(pairs: Sequence[tuple[str, Finding | None, Finding | None]], ro
     weight, mine, its = max(changed, key=lambda one: one[0], default=(0.0, None, None))
     if mine is None or its is None or weight == 0:
         return []
-    sentence = (
-        f"Of what both sides found, this changes most: {mine.magnitude:.3g} on the left and {its.magnitude:.3g} on the "
-        f"right, {its.unit}. On the right: {its.sentence}"
-    )
+    values = f"{mine.magnitude:.3g} on the left, {its.magnitude:.3g} on the right"
+    sentence = f"Of what both sides found this changes most: {values} ({its.unit})."
     return [replace(its, sentence=sentence, score=weight, place=_aligned(its, rows.right))]
 
 
@@ -212,8 +213,7 @@ def _notes(numbers: Mapping[str, Any]) -> list[str]:
             f"The left model has {n_layers[0]} layers and the right one {n_layers[1]}: compared are those that both "
             f"have, 0 to {min(n_layers) - 1}."
         )
-    if not numbers["is_text_set"]:
-        notes.append(_common(numbers))
+    notes.append(BY_LAYER if numbers["is_text_set"] else _common(numbers))
     return [note for note in notes if note]
 
 

@@ -38,8 +38,8 @@ def _words(report: Report) -> dict[str, str]:
     spec = report.spec
     said = {
         "model": str(report.facts.get("model", spec.model)),
-        **{name: _value(report.facts.get(fact)) for fact, name in FACTS.items()},
         "text set" if spec.text_set else "text": spec.text_set or spec.text,
+        **{name: _value(report.facts.get(fact)) for fact, name in FACTS.items()},
     }
     said |= {f"option {name.replace('_', ' ')}": _value(value) for name, value in spec.options.items()}
     said |= {f"intervention {n}": recipe_words(one) for n, one in enumerate(spec.interventions, start=1)}

@@ -14,7 +14,8 @@ from ui import state
 from ui.figures import compare_parts as parts
 from ui.figures.compare_place import COLOURS, Shown
 from ui.figures.part import Table
-from ui.numbers import marked, say_number, say_quantity, token_label
+from ui.numbers import marked, quantity_label, say_number, say_quantity
+from ui.style import SENTENCES
 from ui.words import caption, plain, shortened
 
 MAX_SENTENCES = 4
@@ -54,12 +55,12 @@ def notes(report: Report) -> None:
 
 
 def findings(report: Report) -> None:
-    """The sentences of the comparison, each beside a button that shows its place."""
-    for number, finding in enumerate(report.findings[:MAX_SENTENCES]):
-        place = {name: finding.place[name] for name in ("quantity", "layer", "pos") if name in finding.place}
-        with st.container(horizontal=True, vertical_alignment="top", gap="small"):
+    """The sentences of the comparison, each a press away from its place."""
+    with st.container(key=SENTENCES, gap="xsmall"):
+        for number, finding in enumerate(report.findings[:MAX_SENTENCES]):
+            place = {name: finding.place[name] for name in ("quantity", "layer", "pos") if name in finding.place}
             st.button(
-                "",
+                plain(finding.sentence),
                 key=f"compare-finding-{number}",
                 type="tertiary",
                 icon=":material/my_location:",
@@ -68,7 +69,6 @@ def findings(report: Report) -> None:
                 kwargs=place,
                 disabled=not place,
             )
-            st.markdown(plain(finding.sentence), width="stretch")
 
 
 def cell(report: Report, shown: Shown) -> None:
@@ -94,7 +94,7 @@ def where(numbers: Mapping[str, Any], row: int) -> str:
 
 
 def _side_value(side: str, value: float, unit: str) -> str:
-    number = token_label(say_quantity(value, unit), 40)
+    number = quantity_label(value, unit)
     look = f"border-left:4px solid {COLOURS[side]};padding-left:8px"
     return f'<div style="{look}"><div>{side.capitalize()}</div><div style="font-size:1.5em">{number}</div></div>'
 
@@ -117,8 +117,8 @@ def changes(report: Report) -> None:
     if not rows:
         caption("No number that both sides have differs.")
         return
-    words = {name: [row[place] for row in table.rows] for place, name in enumerate(table.columns[:4])}
-    numbers = {name: [row[name] for row in rows] for name in table.columns[4:]}
+    words = {name: [row[place] for row in table.rows] for place, name in enumerate(table.columns[:-3])}
+    numbers = {name: [row[name] for row in rows] for name in table.columns[-3:]}
     digits = st.column_config.NumberColumn(format="%.3g")
     columns = dict.fromkeys(numbers, digits)
     st.dataframe(words | numbers, height=290, hide_index=True, column_config=columns, key="compare-changes")

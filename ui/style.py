@@ -3,6 +3,9 @@
 AFTER_SIDE = "steerscope-after-side"
 """Key of the lower part of a column; where columns stack, it comes after the column beside its own."""
 
+SENTENCES = "steerscope-sentences"
+"""Key of a list of buttons that are sentences: they begin at the left, as text does."""
+
 STYLE = """
 <style>
 [data-testid="stSidebarHeader"] { height: 2.5rem; margin-bottom: 0; }
@@ -11,6 +14,8 @@ STYLE = """
 /* Progress stays in sight while a long page is read. */
 div:has(> .st-key-steerscope-status) { position: sticky; top: 0.5rem; z-index: 50; }
 .st-key-steerscope-status:not(:empty) { backdrop-filter: blur(12px); border-radius: 6px; }
+.st-key-steerscope-sentences button, .st-key-steerscope-sentences button > div { justify-content: flex-start; }
+.st-key-steerscope-sentences button p { text-align: left; }
 @media (max-width: 640px) {
   [data-testid="stMainBlockContainer"] { padding: 3rem 1rem 1rem; }
   [data-testid="stColumn"]:has(> * > * > .st-key-steerscope-after-side),

@@ -139,6 +139,7 @@ def as_set(values, name="tour"):
 
 def test_text_sets_are_compared_by_layer():
     found = compared(as_set([1, 2, 4]), as_set([1, 2, 8], "stories"))
+    assert found.numbers["notes"] == [compare.BY_LAYER]
     np.testing.assert_array_equal(found.arrays["change"], [[0, 0, 1], [0, 0, 0]])
     assert found.numbers["changes"][0]["pos"] is None
     assert found.findings[0].place == {"quantity": "peak", "layer": 2}
@@ -202,7 +203,7 @@ def test_a_magnitude_that_both_sides_found_is_compared():
     sides = [[Finding(f"{kind[0]}.", kind[side], kind[0], 1.0, {"layer": side})] for side in (1, 2) for kind in kinds]
     found = compared(report_of(findings=sides[0] + sides[1]), report_of(findings=sides[2] + sides[3])).findings
     assert len(found) == 1
-    assert "3 on the left and 12 on the right, kurtosis" in found[0].sentence
+    assert "3 on the left, 12 on the right (kurtosis)" in found[0].sentence
     assert (found[0].score, found[0].place) == (2.0, {"layer": 2})
 
 

@@ -12,7 +12,7 @@ CHANGES_CAPTION = (
     "The change is right − left, or for ratios the number of doublings. Ranked in doublings, in which a small value "
     "counts little."
 )
-CHANGED = ("quantity", "token", "position", "block", "left", "right", "change")
+CHANGED = ("left", "right", "change")
 NONE = "–"
 
 
@@ -34,20 +34,21 @@ def tables(report: Report) -> tuple[Table, ...]:
 
 
 def changes(report: Report) -> Table:
-    """The heaviest changes of every quantity."""
-    rows = tuple(_change(row) for row in report.numbers["changes"])
-    return Table("What changed most", CHANGED, rows, CHANGES_CAPTION)
+    """The heaviest changes of every quantity; a text set's have no token."""
+    places = ("block",) if report.numbers["is_text_set"] else ("token", "position", "block")
+    rows = tuple(_change(row, places) for row in report.numbers["changes"])
+    return Table("What changed most", ("quantity", *places, *CHANGED), rows, CHANGES_CAPTION)
 
 
-def _change(row: Mapping[str, Any]) -> tuple[str, ...]:
-    token = NONE if row["token"] is None else marked(row["token"])
-    values = (say_number(row[name]) for name in CHANGED[4:])
-    return (row["label"], token, _position(row), str(row["layer"]), *values)
+def _change(row: Mapping[str, Any], places: tuple[str, ...]) -> tuple[str, ...]:
+    said = {"block": str(row["layer"])}
+    if row["token"] is not None:
+        said |= {"token": marked(row["token"]), "position": _position(row["left_pos"], row["right_pos"])}
+    return (row["label"], *(said[name] for name in places), *(say_number(row[name]) for name in CHANGED))
 
 
-def _position(row: Mapping[str, Any]) -> str:
-    left, right = row["left_pos"], row["right_pos"]
-    return NONE if left is None else f"{left}" if left == right else f"{left} | {right}"
+def _position(left: int, right: int) -> str:
+    return f"{left}" if left == right else f"{left} | {right}"
 
 
 def asked_differently(report: Report) -> Table:
