@@ -1,6 +1,6 @@
 """What one visitor must see: Reports computed alone beforehand, compared value by value with what a tab shows."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
@@ -128,6 +128,16 @@ def page_differences(tab: Tab, view: View, pins: Mapping[str, int]) -> Differenc
     for what, wanted in _charted(view, layer, pos):
         nearest = next((one for one in charts if np.array_equal(np.asarray(one, "<f4"), wanted)), ())
         noted.compare(what, nearest, wanted)
+    return noted
+
+
+def foreign_links(tab: Tab, views: Sequence[View]) -> Differences:
+    """The links on the page (findings, last views) that lead to a text which is not one of this visitor's."""
+    noted, own = Differences([]), {view.spec.text for view in views}
+    for link in elements(tab, "page_link"):
+        if query := dict(parse_qsl(link.new_element.page_link.query_string)):
+            spec = link_of(query).spec
+            noted.expect("a link of one's own", spec is not None and spec.text in own)
     return noted
 
 

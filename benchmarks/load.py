@@ -31,6 +31,7 @@ from benchmarks.expected_view import (
     STRIP,
     Differences,
     View,
+    foreign_links,
     home_differences,
     is_shown,
     page_differences,
@@ -41,7 +42,7 @@ from benchmarks.record import percentiles, record
 
 ROOT = Path(__file__).resolve().parent.parent
 N_TEXTS = 3
-MOST_VISITORS, MOST_SECONDS, MOST_ACTIONS = 60, 600.0, 400
+MOST_VISITORS, MOST_SECONDS = 60, 600.0
 THINK_S = (2.0, 6.0)
 LIMIT_S = 2.0
 WARM = ("cell", "token", "back")
@@ -53,11 +54,12 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Pace:
-    """How long the run lasts, how long a visitor looks between two actions, how long one waits for an answer."""
+    """How long the run lasts, how long a visitor looks and waits, and how many actions one may take."""
 
     seconds: float
     think_s: tuple[float, float] = THINK_S
     patience_s: float = 60.0
+    most_actions: int = 400
 
 
 @dataclass
@@ -73,11 +75,11 @@ class Outcome:
     def warm_clicks(self) -> list[float]:
         return sorted(second for kind in WARM for second in self.seconds.get(kind, ()))
 
-    def note(self, who: int, kind: str, seconds: float, differences: Differences) -> None:
+    def note(self, who: int, kind: str, seconds: float, *noted: Differences) -> None:
         """Keep one action."""
         self.seconds.setdefault(kind, []).append(seconds)
-        self.n_values += differences.n_values
-        self.mixed += [f"visitor {who}, {kind}: {what}" for what in differences.found]
+        self.n_values += sum(one.n_values for one in noted)
+        self.mixed += [f"visitor {who}, {kind}: {what}" for one in noted for what in one.found]
 
 
 @dataclass
@@ -108,12 +110,12 @@ async def _visit_until(end: float, url: str, one: Visitor, outcome: Outcome) -> 
     n_actions = 0
     # They come one after another, as people do.
     await asyncio.sleep(one.chance.uniform(0, one.pace.think_s[1]))
-    while time.monotonic() < end and n_actions < MOST_ACTIONS:
+    while time.monotonic() < end and n_actions < one.pace.most_actions:
         n_actions += 1
         try:
             async with open_tab(url) as tab:
                 await _arrive(tab, one, outcome)
-                while time.monotonic() < end and n_actions < MOST_ACTIONS:
+                while time.monotonic() < end and n_actions < one.pace.most_actions:
                     await asyncio.sleep(one.chance.uniform(*one.pace.think_s))
                     n_actions += 1
                     (kind,) = one.chance.choices(list(SHARES), list(SHARES.values()))
@@ -129,7 +131,7 @@ async def _arrive(tab: Tab, one: Visitor, outcome: Outcome) -> None:
     one.pins, one.before = {}, None
     await visit(tab, "", one.view.query(HOME, {}))
     seconds = await settle(tab, lambda tab: is_shown(tab, HOME, one.view, {}), one.pace.patience_s)
-    outcome.note(one.number, "open", seconds, home_differences(tab, one.view))
+    outcome.note(one.number, "open", seconds, home_differences(tab, one.view), foreign_links(tab, one.views))
     await _show(tab, one, outcome, "page")
 
 
@@ -174,7 +176,7 @@ async def _look(tab: Tab, one: Visitor, outcome: Outcome, kind: str) -> None:
         return is_shown(tab, PAGE, one.view, one.pins) and bool(components(tab, GRID))
 
     seconds = await settle(tab, is_there, one.pace.patience_s)
-    outcome.note(one.number, kind, seconds, page_differences(tab, one.view, one.pins))
+    outcome.note(one.number, kind, seconds, page_differences(tab, one.view, one.pins), foreign_links(tab, one.views))
 
 
 async def warm_up(url: str, view: View) -> None:
