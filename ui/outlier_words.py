@@ -18,11 +18,9 @@ MAX_SENTENCES = 6
 
 def criteria(report: Report) -> None:
     """What each definition says: what it found, or how near the nearest came."""
-    from analysis.outliers import TITLES
-
     st.markdown("### What the definitions say")
-    for name in TITLES:
-        verdict = report.numbers["criteria"][name]
+    # A kept view has the criteria of its day, and shows them without importing those of today.
+    for _, verdict in sorted(report.numbers["criteria"].items()):
         mark = ":orange-badge[found]" if verdict["found"] else ":gray-badge[none]"
         st.markdown(
             f"{mark} **{plain(verdict['title'])}**  \n{plain(verdict['sentence'])}",
