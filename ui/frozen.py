@@ -1,6 +1,5 @@
 """A kept view on screen: its numbers are those that were shared; no model is loaded, and nothing is run."""
 
-import time
 from dataclasses import dataclass
 
 import streamlit as st
@@ -10,11 +9,12 @@ from analysis.spec import Spec
 from analysis.view_file import ViewFile
 from ui import resources, state
 from ui.boundary import boundary
+from ui.components.pin import is_fragment_run
 from ui.words import plain
 
 SOURCE = "kept view"
-SHOWN_FIRST_S = 0.1
-"""Importing holds up the thread that sends the page to the browser, so that the page goes first."""
+SHOWN_FIRST_S = 1.5
+"""Importing holds up the threads that serve the browser, so that the page and its parts go first."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,11 @@ def is_cold() -> bool:
 def finish_cold_view() -> None:
     """Import what was left out so that the page came at once, and draw the page again with it."""
     if is_cold():
-        time.sleep(SHOWN_FIRST_S)
+        _warm_up_soon()
+
+
+@st.fragment(run_every=SHOWN_FIRST_S)
+def _warm_up_soon() -> None:
+    if is_fragment_run():
         resources.warm_up()
         st.rerun()

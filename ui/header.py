@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def draw_header(title: str) -> tuple[Any, Any]:
     """Draw the title; returns the places of the question and of the tools."""
-    words, tools = st.columns([3, 1], vertical_alignment="top")
+    words, tools = st.columns([3, 2], vertical_alignment="top")
     with words:
         st.title(title, anchor=False)
         question = st.empty()

@@ -11,6 +11,7 @@ from analysis.text_set import text_sets
 from ui import resources, state
 from ui.boundary import boundary
 from ui.numbers import say_number
+from ui.open_file import draw_open
 from ui.words import plain, shortened
 
 OTHER = "Other model…"
@@ -22,7 +23,7 @@ BADGE_MEANING = {
 }
 
 
-def draw_rail(asked: Spec, pages: Mapping[str, Any], is_of_one_text: bool = True) -> Any:
+def draw_rail(asked: Spec, pages: dict[str, Any], is_of_one_text: bool = True) -> Any:
     """Draw the rail, without model and text where the page is not of one text.
 
     Returns the place for what is known only once there is an answer.
@@ -39,6 +40,7 @@ def draw_rail(asked: Spec, pages: Mapping[str, Any], is_of_one_text: bool = True
         with st.container(gap="xxsmall"):
             for page in pages.values():
                 st.page_link(page)
+        draw_open(pages)
     return facts
 
 

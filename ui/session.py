@@ -34,6 +34,8 @@ class Session:
     """The key of the last answer by page: the view that stays when the next one cannot be had."""
     is_of_one_text: bool = True
     """Whether the open page is; the views that others are made of decide their fingerprint instead of a model."""
+    n_opened: int = 0
+    """How many view files were opened."""
     job: "Job | Followed | None" = None
     bad_link: UserError | None = None
     caution: str = ""

@@ -32,10 +32,10 @@ def _tools(answers: "Answers", pages: dict[str, Any]) -> None:
         if state.COMPARE in pages and answers[0].report.spec.lens != state.COMPARE:
             _compare(answers, pages)
     if share.open:
-        with share:
+        with share, st.container(gap="xsmall"):
             _share(answers)
     if export.open:
-        with export, boundary("preparing the export"):
+        with export, st.container(gap="xsmall"), boundary("preparing the export"):
             _export(answers)
 
 

@@ -171,3 +171,25 @@ def test_compare_takes_the_first_view_left_and_the_second_right(store):
     sides = from_code(address(app)[CODE_FIELD]).options
     assert from_code(sides["left"]) == first
     assert not sides.get("right")
+
+
+def test_a_view_file_of_another_instance_opens_with_its_numbers(store, view, tiny_session):
+    app = opened(view=to_code(Spec("outliers", text="a bear")))
+    app.sidebar.file_uploader[0].set_value(("theirs.steerscope", view.to_bytes(), "application/gzip")).run()
+    assert not app.error
+    assert store.view(view.id) == view.to_bytes()
+    assert address(app) == {ID_FIELD: view.id}
+    assert "position 2, after block 1" in words(app)
+
+
+HOSTILE = {"noise": b"\x1f\x8b" + b"x" * 1000, "empty": b""}
+
+
+@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
+def test_a_file_that_is_no_view_gets_a_sentence_and_leaves_the_page(store, data):
+    app = opened(view=to_code(Spec("outliers", text=TEXT)))
+    app.sidebar.file_uploader[0].set_value(("x.steerscope", data, "application/gzip")).run()
+    assert not app.exception
+    assert len(app.error) == 1
+    assert "cannot be read" in app.error[0].value
+    assert from_code(address(app)[CODE_FIELD]).text == TEXT
