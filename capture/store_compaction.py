@@ -84,6 +84,6 @@ def _log_of(path: Path) -> Path:
 
 
 def _refusal(path: Path, error: duckdb.Error | OSError) -> UserError:
-    if isinstance(error, OSError) or is_full(error):
+    if is_full(error):
         return UserError(f"There is no room beside {path} for a copy of it.", "Make room there, or clear what is kept.")
     return UserError(f"The store {path} could not be rewritten: {str(error).splitlines()[0]}", "It stays as it was.")

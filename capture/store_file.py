@@ -105,7 +105,7 @@ def _refusal(path: Path, error: duckdb.Error) -> UserError | None:
     return None
 
 
-def is_full(error: duckdb.Error) -> bool:
+def is_full(error: Exception) -> bool:
     """Whether a write failed for want of room."""
     return any(words in str(error) for words in ("No space left", "File too large", "quota exceeded"))
 
