@@ -1,5 +1,6 @@
 """Above and below every page: its title and question, how to read it and where its numbers come from."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -31,8 +32,14 @@ def draw_how_to_read(lens: "Lens | ReportLens | None", report: Report, source: s
 
 
 def provenance(report: Report, source: str) -> str:
-    """Where the numbers of a Report come from, on one line."""
-    facts = report.facts
+    """Where the numbers of a Report come from, on one line; of a comparison, where each side's do."""
+    made = [_made(facts) for facts in report.facts.get("sides", [report.facts])]
+    sides = made if len(made) < 2 else [f"{name}: {one}" for name, one in zip(("left", "right"), made, strict=False)]
+    read = {"store": "read from the store", "fresh": "fresh run"}.get(source, source)
+    return " · ".join([*sides, read])
+
+
+def _made(facts: Mapping[str, Any]) -> str:
     points = list(facts["hook_points"])
     where = (
         points[0] if len(points) == 1 else f"{len(points)} hook points, {points[0]} to {points[-1]}" if points else ""
@@ -46,6 +53,5 @@ def provenance(report: Report, source: str) -> str:
             f"BOS {'first' if facts['bos'] else 'left out'}",
             f"weights {facts['processing']}",
             f"{say_number(facts['n_tokens'])} tokens",
-            {"store": "read from the store", "fresh": "fresh run"}.get(source, source),
         ]
     )

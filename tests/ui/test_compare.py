@@ -61,6 +61,13 @@ def test_a_view_with_itself_says_that_nothing_differs(open_app):
     assert "Nothing differs: both sides are the same view." in said(app)
 
 
+def test_the_foot_says_how_each_side_was_made(open_app):
+    foot = said(open_app(comparing(LEFT, LEFT.with_(bos=False)))).partition("left: ")[2]
+    left, _, right = foot.partition("right: ")
+    assert "BOS first" in left
+    assert "BOS left out" in right
+
+
 def test_an_empty_page_is_filled_with_the_tour(open_app):
     app = open_app(Spec("compare"))
     assert not app.error
