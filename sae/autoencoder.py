@@ -2,8 +2,8 @@
 
 Nothing of size [rows d_sae] is made: every kind goes through `kernels.topk_encode`.
 
-1. Normalise. 2. Subtract b_dec where the SAE was trained so. 3. Encode by kind. 4. Decode, add b_dec (and W_skip x).
-5. Undo the normalisation.
+1. Normalise. 2. Subtract b_dec where the SAE was trained so. 3. Encode by kind. 4. Decode, add b_dec.
+5. Undo the normalisation, add x W_skip.
 """
 
 import hashlib
@@ -88,9 +88,8 @@ class Autoencoder:
         read, scaling = self._read(x)
         codes = self._encode(read)
         out = self.decode(codes)
-        if self.W_skip is not None:
-            out = out + read @ self.W_skip
-        return (scaling.undo(out) if scaling is not None else out), codes
+        out = scaling.undo(out) if scaling is not None else out
+        return (out if self.W_skip is None else out + x.float() @ self.W_skip), codes
 
     @cached_property
     def digest(self) -> str:

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-WAYS = ("none", "mean_and_std", "layer_norm", "norm_to_sqrt_d", "constant")
-"""none; minus mean, over unbiased std + 1e-5 (Gao et al.'s code); minus mean, over biased std (SAELens); times
+WAYS = ("none", "mean_and_std", "norm_to_sqrt_d", "constant")
+"""none; minus the mean over d_in, over the unbiased std + 1e-5 (Gao et al.'s code; SAELens's layer_norm); times
 sqrt(d_in) / norm (SAELens's constant_norm_rescale); times a constant found in training."""
 EPSILON = 1e-5
 
@@ -40,13 +40,9 @@ def normalise(
     if way == "norm_to_sqrt_d":
         size = x.norm(dim=1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny) / x.shape[1] ** 0.5
         return x / size, Scaling(size, torch.zeros_like(size))
-    if way in ("mean_and_std", "layer_norm"):
+    if way == "mean_and_std":
         shift = x.mean(dim=1, keepdim=True)
-        size = _spread(x - shift, is_biased=way == "layer_norm") + EPSILON
-        return (x - shift) / size, Scaling(size, shift)
+        # Both codes divide by std + 1e-5 and give std back.
+        std = ((x - shift) ** 2).sum(dim=1, keepdim=True).div(max(x.shape[1] - 1, 1)).sqrt()
+        return (x - shift) / (std + EPSILON), Scaling(std, shift)
     raise ValueError(f"No normalisation is called {way!r}; known are {', '.join(WAYS)}.")
-
-
-def _spread(centred: Float[Tensor, "rows d_in"], is_biased: bool) -> Float[Tensor, "rows one"]:
-    n = centred.shape[1] - (0 if is_biased else 1)
-    return ((centred**2).sum(dim=1, keepdim=True) / max(n, 1)).sqrt()

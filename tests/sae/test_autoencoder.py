@@ -5,26 +5,7 @@ import torch
 
 from sae.autoencoder import KINDS, Autoencoder, Facts, Gate
 from sae.normalisation import WAYS, normalise
-
-D_IN, D_SAE, K = 12, 40, 5
-
-
-def normal(*shape, seed):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def made(kind, **facts):
-    """An SAE of that kind with random weights."""
-    gate = Gate(normal(D_SAE, seed=5) * 0.3, normal(D_SAE, seed=6) * 0.3, normal(D_SAE, seed=7) * 0.3)
-    return Autoencoder(
-        Facts(kind, D_IN, D_SAE, K if kind == "topk" else None, **facts),
-        normal(D_IN, D_SAE, seed=1),
-        normal(D_SAE, seed=2) * 0.1,
-        normal(D_SAE, D_IN, seed=3),
-        normal(D_IN, seed=4),
-        threshold=normal(D_SAE, seed=8).abs() if kind in ("jumprelu", "batch_topk") else None,
-        gate=gate if kind == "gated" else None,
-    )
+from tests.saes import D_IN, D_SAE, K, made, normal
 
 
 def dense_codes(sae, x):
@@ -84,7 +65,7 @@ def test_permuting_the_latents_leaves_the_reconstruction():
 
 def test_the_digest_names_the_weights_and_how_they_are_used():
     assert made("topk").digest == made("topk").digest
-    assert made("topk").digest != made("topk", normalisation="layer_norm").digest
+    assert made("topk").digest != made("topk", normalisation="mean_and_std").digest
     assert len({made(kind).digest for kind in KINDS}) == len(KINDS)
 
 

@@ -1,0 +1,87 @@
+"""Tensors in a file that may come from a stranger: nothing is unpickled, and nothing too large is read."""
+
+import json
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from capture.errors import UserError
+from capture.memory import available_bytes
+
+MAX_JSON_BYTES = 1_000_000
+SUFFIXES = (".safetensors", ".npz", ".pt")
+
+
+def read_tensors(path: Path) -> dict[str, Any]:
+    """Every tensor of a .safetensors, .npz or .pt file in float32 where it is of floats, and plain values of a .pt.
+
+    A .pt is read with torch's weights_only: tensors and plain values, never code. Raises UserError for a file that is
+    too large for the memory, cut short, or holds anything else.
+    """
+    _check_size(path)
+    try:
+        if path.suffix == ".safetensors":
+            found: dict[str, Any] = load_file(path)
+        elif path.suffix == ".npz":
+            found = _read_npz(path)
+        elif path.suffix == ".pt":
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            found = dict(loaded) if isinstance(loaded, Mapping) else {}
+        else:
+            raise UserError(f"{path.name} is no tensor file.", f"Known are {', '.join(SUFFIXES)}.")
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path.name} holds more than tensors, and reading it could run a stranger's code.",
+            "Ask for the weights as safetensors.",
+        ) from error
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, zipfile.BadZipFile, SafetensorError) as error:
+        raise UserError(f"{path.name} cannot be read: {_first_line(error)}.", "Get the file again.") from error
+    return {name: _as_float32(value) for name, value in found.items()}
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The JSON object in a small file; raises UserError for anything else."""
+    try:
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise ValueError(f"it has {path.stat().st_size:,} bytes")
+        data = json.loads(path.read_text("utf-8"))
+        if not isinstance(data, dict):
+            raise ValueError("it is not a set of named values")
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path.name} cannot be read: {_first_line(error)}.", "Get the folder again.") from error
+    return data
+
+
+def _check_size(path: Path) -> None:
+    if not path.is_file():
+        raise UserError(f"{path.name} is not in this folder.", "Get the whole folder.")
+    size, free = path.stat().st_size, available_bytes("cpu")
+    # The weights, and the encoder's packed copies.
+    if 3 * size > free:
+        raise UserError(
+            f"{path.name} has {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free; about three times the "
+            "file is needed.",
+            "Choose a smaller SAE, or close something.",
+        )
+
+
+def _read_npz(path: Path) -> dict[str, Tensor]:
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+
+
+def _as_float32(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:160].rstrip(".")
