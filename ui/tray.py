@@ -18,6 +18,8 @@ from ui.words import plain, shortened
 
 POLL_S = 1.0
 NAME_CHARS = 34
+NAME_PX = 184
+"""Leaves room for the button beside it in a sidebar of its usual width."""
 NOTICES = {"done": ("is done.", ":material/check_circle:"), "failed": ("failed.", ":material/error:")}
 
 
@@ -29,7 +31,9 @@ def draw_tray(pages: Mapping[str, Any]) -> None:
 
 def _tray(pages: Mapping[str, Any], is_watched: bool) -> None:
     with boundary("looking at the jobs"):
-        visitor.recognise()
+        head = st.container(gap=None)
+        with head:
+            visitor.recognise()
         mine = queue().jobs(visitor.owner())
         is_active = not queue().is_ready or any(one.is_active for one in mine)
         if is_fragment_run() and is_active != is_watched:
@@ -41,7 +45,7 @@ def _tray(pages: Mapping[str, Any], is_watched: bool) -> None:
         n_others = queue().n_others(visitor.owner())
         if not mine and not n_others:
             return
-        st.caption("Jobs")
+        head.caption("Jobs")
         with st.container(key="steerscope-tray", gap="small"):
             for standing in mine:
                 _job(standing, pages)
@@ -72,13 +76,14 @@ def _job(standing: Standing, pages: Mapping[str, Any]) -> None:
 
 def _active(standing: Standing) -> None:
     row = standing.row
-    with st.container(gap="xxsmall"):
+    with st.container(gap=None):
         with _line():
-            st.markdown(_name(standing), width="stretch")
+            st.markdown(_name(standing), width=NAME_PX)
             _button("Cancel", ":material/close:", queue().cancel, standing)
-        st.progress(row.share)
+        if row.state == "running":
+            st.progress(row.share)
         left = say_left(standing.left_s)
-        st.caption(plain(f"{row.words}, {left}" if left else row.words))
+        st.caption(plain(f"{left}: {row.words}" if left else row.words))
 
 
 def _done(standing: Standing, pages: Mapping[str, Any]) -> None:
@@ -89,22 +94,22 @@ def _done(standing: Standing, pages: Mapping[str, Any]) -> None:
             resources.allow(spec.model)
             st.page_link(
                 pages[spec.lens],
-                label=_name(standing),
+                label=plain(shortened(standing.row.name, NAME_CHARS)),
                 icon=":material/check:",
                 query_params=state.code_of(spec),
-                width="stretch",
+                width=NAME_PX,
             )
         else:
-            st.markdown(f":material/check: {_name(standing)}", width="stretch")
+            st.markdown(f":material/check: {_name(standing)}", width=NAME_PX)
         _button("Dismiss", ":material/close:", queue().dismiss, standing)
 
 
 def _stopped(standing: Standing) -> None:
     """A failed job with its sentence, or a cancelled one."""
     is_failed = standing.row.state == "failed"
-    with st.container(gap="xxsmall"):
+    with st.container(gap=None):
         with _line():
-            st.markdown(f"{':red[:material/error:]' if is_failed else ''} {_name(standing)}", width="stretch")
+            st.markdown(f"{':red[:material/error:]' if is_failed else ''} {_name(standing)}", width=NAME_PX)
             _button("Dismiss", ":material/close:", queue().dismiss, standing)
         st.caption(plain(standing.row.error if is_failed else "Cancelled."))
         words = "Try again" if is_failed else "Go on"
@@ -112,11 +117,11 @@ def _stopped(standing: Standing) -> None:
 
 
 def _line() -> Any:
-    return st.container(horizontal=True, vertical_alignment="center", gap="xsmall")
+    return st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="xsmall")
 
 
 def _name(standing: Standing) -> str:
-    return plain(shortened(standing.row.name, NAME_CHARS))
+    return f":small[{plain(shortened(standing.row.name, NAME_CHARS))}]"
 
 
 def _button(words: str, icon: str, act: Any, standing: Standing, label: str = "") -> None:
