@@ -35,6 +35,12 @@ def say_quantity(value: float, unit: str) -> str:
     return say_number(value) if math.isnan(value) or not unit else f"{say_number(value)} {unit}"
 
 
+def say_bytes(n_bytes: float) -> str:
+    """A size as a person would say it: 205 B, 12.4 MB."""
+    said = say_number(n_bytes)
+    return f"{said}B" if said[-1].isalpha() else f"{said} B"
+
+
 def marked(token: str, n_chars: int = 16) -> str:
     """A token as it is shown: spaces as a thin mark, newline as ⏎, cut where long. It is not escaped."""
     shown = token.translate(_MARKS) or "∅"

@@ -11,6 +11,7 @@ from capture.errors import UserError
 if TYPE_CHECKING:
     from analysis.view_file import ViewFile
     from ui.job import Followed, Job
+    from ui.store_sql import Question
 
 
 @dataclass
@@ -37,6 +38,8 @@ class Session:
     n_opened: int = 0
     """How many view files were opened."""
     job: "Job | Followed | None" = None
+    query: "Question | None" = None
+    """The SQL that was asked last, and its answer."""
     bad_link: UserError | None = None
     caution: str = ""
     wants_other_model: bool = False

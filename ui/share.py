@@ -39,6 +39,14 @@ def _tools(answers: "Answers", pages: dict[str, Any]) -> None:
             _export(answers)
 
 
+def draw_link(place: Any) -> None:
+    """Share, on a page that has nothing but what its address says."""
+    with place, st.container(horizontal=True, horizontal_alignment="right"):
+        with st.popover("Share", icon=":material/link:", key="steerscope.share"), boundary("making the link"):
+            st.caption("Opens this page with what was asked on it; the answer is that of the store that is asked.")
+            st.code(state.link(), language=None, wrap_lines=True)
+
+
 def view_on_screen(answers: "Answers") -> ViewFile:
     """The view on screen as a file: a kept one with the pins of now, or one made now."""
     from analysis.shared_view import view_of

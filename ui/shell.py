@@ -17,7 +17,7 @@ from ui.answers import answers_to
 from ui.boundary import boundary, tell
 from ui.frozen import draw_banner, finish_cold_view, is_cold, kept_answers
 from ui.rail import draw_facts, draw_rail
-from ui.share import draw_tools
+from ui.share import draw_link, draw_tools
 from ui.words import plain
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def run_page(slug: str, module: ModuleType, pages: dict[str, Any], is_of_one_tex
         caution = st.empty()
         if hasattr(module, "draw"):
             state.show(asked)
+            draw_link(tools)
             module.draw(Context(asked, None, pages))
             return
         if getattr(module, "ask", _nothing_to_ask)(asked) is False:

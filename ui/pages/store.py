@@ -1,21 +1,35 @@
-"""Store & jobs: what is kept, what it costs, and what runs."""
+"""Store & jobs: what is kept and what it costs, questions to it in SQL, and what runs."""
 
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from ui import resources
-from ui.numbers import say_number
+from ui.boundary import boundary
+from ui.job_forms import train_form
+from ui.job_list import jobs
+from ui.store_panels import kept, kept_views, room, savings
+from ui.store_sql import sql_box
 
 if TYPE_CHECKING:
     from ui.shell import Context
 
 TITLE = "Store & jobs"
-QUESTION = "What is kept on this machine, and what is running?"
+QUESTION = "What is kept on this machine, what does it cost, and what is running?"
 IS_OF_ONE_TEXT = False
+KEPT, ASK, JOBS = "Kept", "SQL", "Jobs"
 
 
 def draw(context: "Context") -> None:
-    """What the store keeps, by kind."""
-    rows = resources.store().contents()
-    st.dataframe({"kind": [one.kind for one in rows], "objects": [say_number(one.n) for one in rows]})
+    """What is kept, a box for SQL, the jobs; a link with SQL opens at the box."""
+    is_asked = bool(context.spec.options.get("sql"))
+    kept_tab, sql_tab, jobs_tab = st.tabs([KEPT, ASK, JOBS], default=ASK if is_asked else KEPT)
+    with kept_tab, boundary("looking into the store"):
+        room()
+        kept()
+        kept_views(context.pages)
+        savings()
+    with sql_tab, boundary("asking the store"):
+        sql_box(context.spec)
+    with jobs_tab, boundary("looking at the jobs"):
+        jobs()
+        train_form()
