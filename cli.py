@@ -3,11 +3,11 @@
 import inspect
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import parse_qs, urlsplit
 
 import typer
 
@@ -17,7 +17,7 @@ from data.recipes.training_recipe import TrainingRecipe
 if TYPE_CHECKING:
     from analysis.pipeline import Answer
     from analysis.spec import Spec
-    from capture.faithfulness import Faithfulness
+    from capture.store import ActivationStore
 
 # Modules that load torch or transformers are imported inside the commands, so that --help answers at once.
 app = typer.Typer(
@@ -26,6 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="See what a language model's activations do on a text.",
 )
+store_app = typer.Typer(no_args_is_help=True, help="Look at what is kept, ask it by SQL, give its room back.")
+app.add_typer(store_app, name="store")
 TAKES_LENS_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -59,9 +61,10 @@ def run(
     store: Annotated[bool, typer.Option("--store/--no-store", help="Use and fill the app's store.")] = False,
 ) -> None:
     """Make the Report of a lens. Each option of the lens is a flag: --what-if zero."""
+    from analysis.command_words import spec_of_view, spec_of_words
+
     if view is None:
-        one_text = _one_text(lens, text, text_file, text_set)
-        spec = _spec(lens, model, one_text, text_set or "", bos, dtype, context.args)
+        spec = spec_of_words(lens, model, text, text_file, text_set, bos, dtype, context.args)
     else:
         _refuse_beside_view(context)
         spec = spec_of_view(view)
@@ -77,68 +80,23 @@ def _refuse_beside_view(context: typer.Context) -> None:
         raise UserError(f"A view says everything that is asked; {name} was given beside it.", "Leave one of them out.")
 
 
-def spec_of_view(view: str) -> "Spec":
-    """The Spec of a view's code, or of an address that has one as `?view=`."""
-    from analysis.spec import from_code
+@contextmanager
+def _open_store() -> Iterator["ActivationStore"]:
+    from capture.store import ActivationStore
 
-    query = parse_qs(urlsplit(view).query) if "view=" in view else {}
-    return from_code(query.get("view", [view])[0])
-
-
-def flag_values(arguments: Sequence[str]) -> dict[str, str]:
-    """`--name value`, `--name=value`, or `--name` alone for true, by name with _ for -."""
-    values: dict[str, str] = {}
-    rest = list(arguments)
-    while rest:
-        flag, has_value, value = rest.pop(0).partition("=")
-        if not flag.startswith("--") or len(flag) == 2:
-            raise UserError(f"An option begins with --; {flag[:40]!r} was given.", "Put a text with spaces in quotes.")
-        if not has_value:
-            value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
-        values[flag[2:].replace("-", "_")] = value
-    return values
-
-
-def _one_text(lens: str | None, text: str | None, text_file: Path | None, text_set: str | None) -> str:
-    from analysis.lens import report_lenses
-
-    given = [one for one in (text, text_file, text_set) if one is not None]
-    if lens in report_lenses() and given:
-        raise UserError(f"{lens} looks at other views; {str(given[0])[:40]!r} was given.", "Leave the text out.")
-    if lens not in report_lenses() and len(given) != 1:
-        hint = "Use one of --text, --text-file, --text-set."
-        raise UserError(f"One text must be given; {len(given)} were given.", hint)
-    if text_file is None:
-        return text or ""
+    store = ActivationStore.open(None)
     try:
-        return text_file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{text_file} cannot be read: {error}.", "Give a text file in UTF-8.") from error
-
-
-def _spec(
-    lens: str | None, model: str, text: str, text_set: str, bos: bool, dtype: str, arguments: Sequence[str]
-) -> "Spec":
-    from analysis.lens import find_lens
-    from analysis.option import read_options
-    from analysis.spec import Spec
-
-    found = find_lens(lens or "")
-    options = read_options(found.options, flag_values(arguments))
-    return Spec(found.slug, model, text, text_set, bos, dtype, options=options)
+        yield store
+    finally:
+        store.close()
 
 
 def _answer(spec: "Spec", use_store: bool) -> "Answer":
     from analysis import pipeline
     from capture.models import load_session
-    from capture.store import ActivationStore
 
-    store = ActivationStore.open(None) if use_store else None
-    try:
+    with _open_store() if use_store else nullcontext() as store:
         return pipeline.run(spec, load_session, store, _progress())
-    finally:
-        if store is not None:
-            store.close()
 
 
 def _progress() -> Callable[[float, str], None]:
@@ -152,16 +110,15 @@ def _progress() -> Callable[[float, str], None]:
 
 
 def _show(answer: "Answer", out: Path | None) -> None:
+    from analysis.command_words import answer_lines
+
     report = answer.report
     if out is not None and str(out) == "-":
         typer.echo(report.to_json())
         return
     if out is not None:
         _write(out, report.to_json())
-    for finding in report.findings:
-        typer.echo(finding.sentence)
-    facts = f"{report.facts['model']} {report.facts['fingerprint']}, {report.facts['n_tokens']:,} tokens"
-    typer.echo(f"{facts}, {answer.source}; numbers {report.digest()}")
+    typer.echo("\n".join(answer_lines(answer)))
     if out is not None:
         typer.echo(f"Report written to {out}")
 
@@ -177,25 +134,17 @@ def _write(path: Path, text: str) -> None:
 @app.command()
 def lenses() -> None:
     """List the lenses and their options."""
-    from analysis.lens import lenses as all_lenses
-    from analysis.lens import report_lenses
+    from analysis.command_words import lens_lines
 
-    for lens in (*all_lenses().values(), *report_lenses().values()):
-        typer.echo(f"{lens.slug}: {lens.question}")
-        for option in lens.options:
-            allowed = " | ".join(option.choices) or f"{option.default}" or "TEXT"
-            default = f"  (default {option.default})" if option.default != "" else ""
-            typer.echo(f"  --{option.name.replace('_', '-')} {allowed}{default}  {option.help}")
+    typer.echo("\n".join(lens_lines()))
 
 
 @app.command()
 def models() -> None:
     """List the bundled models; a transformers folder or a hub name works in their place."""
-    from capture.models import catalogue
+    from analysis.command_words import model_lines
 
-    for card in catalogue():
-        typer.echo(f"{card.name}: {card.title}, {card.n_params:,} parameters. {card.note}")
-    typer.echo("Any transformers folder, or the name of a model on the hub, can be given as --model.")
+    typer.echo("\n".join(model_lines()))
 
 
 @app.command()
@@ -207,26 +156,16 @@ def check_model(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Compare captures with the plain transformers forward; exit code 1 where they are wrong."""
+    from analysis.command_words import faithfulness_words
     from capture.models import load_session
 
     session = load_session(name, dtype)
     faithfulness = session.faithfulness
     if faithfulness is None:
         raise UserError(f"{name} was loaded without its check.", "Load it by name or from a folder.")
-    typer.echo(json.dumps(faithfulness.to_json()) if as_json else _faithfulness_words(session.name, faithfulness))
+    typer.echo(json.dumps(faithfulness.to_json()) if as_json else faithfulness_words(session.name, faithfulness))
     if faithfulness.status == "wrong":
         raise typer.Exit(1)
-
-
-def _faithfulness_words(name: str, found: "Faithfulness") -> str:
-    lines = [
-        f"{name}: {found.status}, compared with the plain transformers forward on {found.n_tokens} tokens",
-        f"largest logit difference  {found.logit_max_diff:.2g}",
-        f"KL                        {found.kl_nats:.2g} nats",
-        f"identities of the stream  {found.identity_max_diff:.2g}",
-        f"lowest cosine of a layer  {min(found.cosine_by_layer):.6f}",
-    ]
-    return "\n".join(lines)
 
 
 def _with_recipe_flags(command: Callable[..., None]) -> Callable[..., None]:
@@ -292,6 +231,50 @@ def make_texts(
 
     path = sample(model_folder, out, n_texts=n_texts, n_tokens=n_tokens, seed=seed, report=typer.echo)
     typer.echo(f"Texts written to {path}")
+
+
+@store_app.command("show")
+def store_show() -> None:
+    """Print what is kept by kind, the file's size, and whether reading beat running."""
+    from capture.store_words import store_lines
+
+    with _open_store() as store:
+        typer.echo("\n".join(store_lines(store)))
+
+
+@store_app.command("compact")
+def store_compact() -> None:
+    """Rewrite the store's file without the room that removed objects left in it."""
+    with _open_store() as store:
+        before, after = store.compact()
+    typer.echo(f"{before:,} bytes before, {after:,} after")
+
+
+@store_app.command("clear")
+def store_clear(
+    kind: Annotated[str, typer.Argument(help="What to remove: report, view, statistics, capture.")],
+) -> None:
+    """Remove everything of one kind."""
+    with _open_store() as store:
+        store.clear(kind)
+    typer.echo(f"Nothing of the kind {kind} is kept now")
+
+
+@store_app.command("sql")
+def store_sql(
+    sql: Annotated[str, typer.Argument(help="One SELECT over reports, statistics, tokens, findings, and the like.")],
+    csv: Annotated[Path | None, typer.Option(help="File to write the rows to; - for standard output.")] = None,
+    limit: Annotated[int, typer.Option(help="Most rows.", min=1)] = 1000,
+) -> None:
+    """Ask the store by SQL, read-only."""
+    from capture.store_query import query
+    from capture.store_words import as_csv, table_lines
+
+    with _open_store() as store:
+        found = query(store, sql, limit_rows=limit)
+    if csv is not None and str(csv) != "-":
+        _write(csv, as_csv(found))
+    typer.echo(as_csv(found).rstrip("\n") if str(csv) == "-" else "\n".join(table_lines(found)))
 
 
 if __name__ == "__main__":

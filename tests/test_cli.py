@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import cli
 from analysis import pipeline
+from analysis.command_words import flag_values
 from analysis.report import read_report
 from analysis.spec import Spec, to_code
 from capture.errors import UserError
@@ -123,6 +124,41 @@ def test_two_links_are_compared(run_cli, expected):
     assert read_report(out).digest() == expected(Spec("compare", options=sides)).digest()
 
 
+@pytest.fixture
+def kept(run_cli, tmp_path, monkeypatch):
+    """A store with one report of TEXT."""
+    monkeypatch.setenv("STEERSCOPE_HOME", str(tmp_path))
+    run_cli("run", "outliers", "--text", TEXT, "--store")
+    return run_cli
+
+
+def test_store_show_prints_what_is_kept(kept):
+    code, out, _ = kept("store", "show")
+    lines = [line.split() for line in out.splitlines()]
+    assert (code, [line[:2] for line in lines[1:4]]) == (0, [["kind", "objects"], ["report", "1"], ["view", "0"]])
+    assert "bytes on disk" in out
+
+
+def test_store_sql_prints_rows_and_writes_csv(kept, expected, tmp_path):
+    sql = "SELECT value FROM statistics WHERE quantity = 'max_abs' AND layer = 0 AND pos = 1"
+    code, _, _ = kept("store", "sql", sql, "--csv", str(tmp_path / "rows.csv"))
+    value = expected(Spec("outliers", text=TEXT)).arrays["max_abs"][0, 1]
+    assert (code, (tmp_path / "rows.csv").read_text("utf-8")) == (0, f"value\n{float(value)}\n")
+    assert kept("store", "sql", sql)[1].splitlines()[:2] == ["value", f"{value:.6g}"]
+
+
+def test_store_sql_that_leads_elsewhere_ends_with_code_2(kept):
+    code, out, err = kept("store", "sql", "SELECT * FROM read_text('/etc/passwd')")
+    assert (code, out, "is not answered" in err) == (2, "", True)
+
+
+def test_store_clear_and_compact_leave_an_empty_small_file(kept):
+    assert kept("store", "clear", "report")[1] == "Nothing of the kind report is kept now\n"
+    assert kept("store", "compact")[0] == 0
+    assert kept("store", "sql", "SELECT count(*) AS n FROM reports", "--csv", "-")[1] == "n\n0\n"
+    assert kept("store", "clear", "everything")[0] == 2
+
+
 def test_a_text_file_that_is_not_utf8_is_refused(run_cli, tmp_path):
     (tmp_path / "text.txt").write_bytes(b"\xff\xfe\x00")
     code, _, err = run_cli("run", "outliers", "--text-file", str(tmp_path / "text.txt"))
@@ -157,11 +193,11 @@ def test_models_lists_the_catalogue(run_cli):
 @given(st.dictionaries(st.from_regex(r"[a-z]([a-z-]{0,6}[a-z])?", fullmatch=True), st.text(max_size=5), max_size=4))
 def test_flags_read_as_the_values_that_were_written(values):
     joined = [f"--{name}={value}" for name, value in values.items()]
-    assert cli.flag_values(joined) == {name.replace("-", "_"): value for name, value in values.items()}
+    assert flag_values(joined) == {name.replace("-", "_"): value for name, value in values.items()}
 
 
 def test_a_flag_may_stand_apart_from_its_value_or_alone():
-    assert cli.flag_values(["--n-dims", "-3", "--rotated", "--share", "0.5"]) == {
+    assert flag_values(["--n-dims", "-3", "--rotated", "--share", "0.5"]) == {
         "n_dims": "-3",
         "rotated": "true",
         "share": "0.5",

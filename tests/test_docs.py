@@ -34,6 +34,11 @@ def fenced(language: str) -> list[str]:
 
 COMMAND_LINES = [line for block in fenced("bash") for line in block.splitlines() if line.startswith("python cli.py ")]
 CLI_COMMANDS = [command.name or command.callback.__name__.replace("_", "-") for command in cli.app.registered_commands]
+CLI_COMMANDS += [
+    f"{group.name} {command.name}"
+    for group in cli.app.registered_groups
+    for command in group.typer_instance.registered_commands
+]
 
 
 def test_the_lens_table_has_every_lens_and_option_with_its_values():
@@ -87,7 +92,7 @@ def test_a_command_in_the_readme_runs(line, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("name", CLI_COMMANDS)
 def test_every_command_explains_itself(name, capsys):
     with pytest.raises(SystemExit) as ended:
-        cli.main([name, "--help"])
+        cli.main([*name.split(), "--help"])
     assert ended.value.code == 0
     assert re.search(rf"Usage: .* {name} ", capsys.readouterr().out)
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import cli
 from analysis import pipeline
 from analysis.as_code import asked_of_lenses, cli_line, python_script
+from analysis.command_words import flag_values
 from analysis.lens import lenses
 from analysis.spec import Spec, from_code
 from capture.errors import UserError
@@ -93,7 +93,7 @@ def test_what_does_not_print_is_in_the_code_of_the_view(text):
 def test_any_printable_text_survives_the_shell(text, model, bos, dtype):
     words = shlex.split(cli_line(Spec("outliers", model, text, bos=bos, dtype=dtype)))
     assert words[:4] == ["python", "cli.py", "run", "outliers"]
-    said = cli.flag_values(words[4:])
+    said = flag_values(words[4:])
     assert said == {
         "text": text,
         **({} if model == "stories" else {"model": model}),
