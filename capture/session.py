@@ -80,6 +80,13 @@ class ModelSession:
         self._check_tokens(tokens)
         return tokens
 
+    def windows(self, text: str, width: int, bos: bool) -> tuple[tuple[int, ...], ...]:
+        """Token ids of a text of any length, cut into windows of at most `width`, each led by BOS where asked."""
+        lead = (self._bos(),) if bos else ()
+        ids = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        step = min(width, self.shape.context) - len(lead)
+        return tuple((*lead, *ids[start : start + step]) for start in range(0, len(ids), step))
+
     def _bos(self) -> int:
         if self._tokenizer.bos_token_id is None:
             raise UserError(f"The tokenizer of {self.name} has no BOS token.", "Switch BOS off.")

@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
+from sae.data_parallel import lowest
+
 FIRES_ABOVE = 1e-3
 
 
@@ -24,7 +26,8 @@ class DeadLatents:
     def see(self, values: Float[Tensor, "rows k"], indices: Int64[Tensor, "rows k"]) -> None:
         """Take in a step's codes: those that fired have counter 1 afterwards, the others one more than before."""
         self.counter[indices[values > FIRES_ABOVE]] = 0
-        self.counter += 1
+        # A latent that fired in any process fired.
+        self.counter = lowest(self.counter) + 1
 
     @property
     def is_dead(self) -> Bool[Tensor, "d_sae"]:

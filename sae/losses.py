@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sae.data_parallel import averaged
+
 
 def mse_scale(sample: Float[Tensor, "rows d"]) -> float:
     """1 / mean((x − mean of the batch)²), found once on a sample: predicting its mean then costs 1."""
@@ -16,7 +18,8 @@ def mse_scale(sample: Float[Tensor, "rows d"]) -> float:
 
 def normalised_error(guess: Float[Tensor, "rows d"], target: Float[Tensor, "rows d"]) -> Float[Tensor, ""]:
     """mean((guess − target)²) / mean((target − mean of the batch)²); 0 where the target does not vary."""
-    spread = ((target - target.mean(dim=0)) ** 2).mean()
+    # The mean and the spread are those of the whole batch where several processes share it.
+    spread = averaged(((target - averaged(target.mean(dim=0))) ** 2).mean())
     return torch.nan_to_num(((guess - target) ** 2).mean() / spread, nan=0.0, posinf=0.0)
 
 

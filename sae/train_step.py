@@ -16,6 +16,7 @@ from kernels.selective_encode import batch_topk_encode
 from kernels.sparse_decode import sparse_decode
 from kernels.topk import TopK
 from kernels.topk_encode import topk_encode
+from sae.data_parallel import average_gradients
 from sae.dead_latents import DeadLatents
 from sae.geometric_median import geometric_median
 from sae.losses import fvu, mse_scale, normalised_error
@@ -142,6 +143,7 @@ def _auxiliary_loss(training: Training, error: Tensor, x: Tensor) -> Tensor:
 
 def _apply(training: Training) -> None:
     recipe, weights = training.recipe, training.weights
+    average_gradients(weights.values())
     normalise_directions(weights["W_dec"])
     grad = weights["W_dec"].grad
     assert grad is not None  # every batch decodes through it

@@ -1,0 +1,131 @@
+"""Rows of activations for training: texts run through a session a buffer at a time, shuffled, cut into batches.
+
+The order of texts and of rows follows from the seed alone, and a buffer can be made again from its number; so a
+training that goes on after a stop sees the rows it would have seen.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from capture.errors import UserError
+from capture.hook_point import HookPoint
+from capture.session import ModelSession
+
+SEPARATOR = "<|endoftext|>"
+MAX_FILE_BYTES = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class RowChoice:
+    """Which rows train an SAE. Outlier tokens are few, huge and alike, and cost latents and FVU."""
+
+    window: int = 256
+    """Tokens of a text that is run at once, BOS included."""
+    bos: bool = True
+    skip_first: bool = True
+    """Leave out position 0, the BOS token where there is one."""
+    massive_ratio: float = 0.0
+    """Leave out rows whose norm is above this multiple of the buffer's median norm; 0 leaves none out."""
+    buffer_rows: int = 131_072
+
+
+@dataclass(frozen=True)
+class RowBatch:
+    """A batch, and the buffer and place in it that it came from."""
+
+    rows: Float[Tensor, "rows d"]
+    buffer: int
+    number: int
+
+
+class ActivationRows:
+    """Batches of activations at one hook point (and, for a transcoder, at a second one of the same tokens)."""
+
+    def __init__(
+        self, session: ModelSession, texts: Sequence[tuple[int, ...]], at: HookPoint, choice: RowChoice, seed: int = 0
+    ) -> None:
+        if not texts:
+            raise UserError("There is no text to train on.", "Name a folder with .txt files.")
+        self.session, self.texts, self.at, self.choice, self.seed = session, tuple(texts), at, choice, seed
+
+    def batches(self, batch_rows: int, buffer: int = 0, number: int = 0) -> Iterator[RowBatch]:
+        """Batches without end, from one batch of one buffer on; texts come again in another order each epoch.
+
+        Rows that do not fill a batch at a buffer's end are left out. Raises UserError where a buffer has no batch.
+        """
+        while True:
+            rows = self.buffer(buffer)
+            n_batches = len(rows) // batch_rows
+            if n_batches == 0:
+                raise UserError(
+                    f"A batch of {batch_rows:,} rows must fit into the text; it gives {len(rows):,} rows.",
+                    "Add text, or make the batch smaller.",
+                )
+            for n in range(number, n_batches):
+                yield RowBatch(rows[n * batch_rows : (n + 1) * batch_rows], buffer, n)
+            buffer, number = buffer + 1, 0
+
+    def buffer(self, index: int, progress: Callable[[float, str], None] | None = None) -> Float[Tensor, "rows d"]:
+        """The shuffled rows of one buffer."""
+        kept: list[Tensor] = []
+        first = 1 if self.choice.skip_first else 0
+
+        def take(_: HookPoint, values: Tensor, __: Tensor, pos: Tensor) -> None:
+            kept.append(values[pos >= first].float().cpu())
+
+        self.session.stream(self._texts_of(index), (self.at,), take, progress=progress)
+        rows = torch.cat(kept)
+        if self.choice.massive_ratio:
+            norms = rows.norm(dim=1)
+            rows = rows[norms <= self.choice.massive_ratio * norms.median()]
+        draw = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
+        return rows[torch.randperm(len(rows), generator=draw)]
+
+    def _texts_of(self, index: int) -> list[tuple[int, ...]]:
+        """The texts of a buffer: as many as fill it, in the shuffled order of their epoch."""
+        starts = self._buffer_starts()
+        epoch, within = divmod(index, len(starts) - 1)
+        draw = torch.Generator().manual_seed(self.seed * 1_000_003 + 500_009 + epoch)
+        order = torch.randperm(len(self.texts), generator=draw).tolist()
+        return [self.texts[i] for i in order[starts[within] : starts[within + 1]]]
+
+    def _buffer_starts(self) -> list[int]:
+        """How the texts of an epoch are split; by their mean length, so that it is the same in every order."""
+        mean = sum(map(len, self.texts)) / len(self.texts)
+        per_buffer = max(1, int(self.choice.buffer_rows / mean))
+        return [*range(0, len(self.texts), per_buffer), len(self.texts)]
+
+
+def windows_of(session: ModelSession, folder: Path, choice: RowChoice) -> list[tuple[int, ...]]:
+    """The texts of a folder's .txt files as windows of tokens, each led by BOS where chosen.
+
+    Documents end at lines of `<|endoftext|>`. Files whose names say held-out or validation are left out. Raises
+    UserError where there is nothing to read.
+    """
+    files = [path for path in sorted(folder.glob("*.txt")) if not _is_held_out(path)]
+    if not files:
+        raise UserError(f"The folder {folder} must hold .txt files to train on; it has none.", "Name another folder.")
+    windows: list[tuple[int, ...]] = []
+    for path in files:
+        for document in _documents(path):
+            windows += session.windows(document, choice.window, choice.bos)
+    return [window for window in windows if len(window) > 1]
+
+
+def _is_held_out(path: Path) -> bool:
+    return path.stem.endswith((".heldout", ".valid", ".validation", ".test"))
+
+
+def _documents(path: Path) -> list[str]:
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise UserError(f"{path.name} has more than {MAX_FILE_BYTES / 1e9:.0f} GB.", "Split it into smaller files.")
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path.name} cannot be read: {error}.", "Give text files in UTF-8.") from error
+    return [part for part in (one.strip() for one in text.split(SEPARATOR)) if part]

@@ -1,0 +1,70 @@
+"""Training by several processes: each takes its share of a batch, gradients are averaged, all hold the same weights.
+
+`torchrun` sets the environment; without it every function here leaves things as they are.
+"""
+
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+def begin() -> None:
+    """Join the group that torchrun describes; NCCL on GPUs, gloo on CPUs."""
+    import os
+
+    if "RANK" in os.environ and not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+
+
+def end() -> None:
+    """Leave the group."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """The number of this process, 0 where there is one."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def n_processes() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def own_share(batch: Tensor) -> Tensor:
+    """The rows of a batch that are this process's; raises ValueError where they cannot be shared out evenly."""
+    n = n_processes()
+    if len(batch) % n:
+        raise ValueError(f"A batch of {len(batch)} rows cannot be shared by {n} processes.")
+    return batch.chunk(n)[rank()] if n > 1 else batch
+
+
+def averaged(value: Tensor) -> Tensor:
+    """The mean of a tensor over the processes."""
+    if n_processes() == 1:
+        return value
+    total = value.clone()
+    dist.all_reduce(total)
+    return total / n_processes()
+
+
+def average_gradients(weights: Iterable[Tensor]) -> None:
+    """Put each weight's gradient, averaged over the processes, in place of its own."""
+    if n_processes() == 1:
+        return
+    for weight in weights:
+        if weight.grad is None:
+            weight.grad = torch.zeros_like(weight)
+        weight.grad = averaged(weight.grad)
+
+
+def lowest(value: Tensor) -> Tensor:
+    """The smallest of each entry over the processes."""
+    if n_processes() == 1:
+        return value
+    least = value.clone()
+    dist.all_reduce(least, dist.ReduceOp.MIN)
+    return least
