@@ -44,6 +44,13 @@ class Report:
     arrays: Mapping[str, np.ndarray]
     findings: tuple[Finding, ...] = ()
 
+    @property
+    def runs(self) -> tuple[Mapping[str, Any], ...]:
+        """The facts of each run of a model behind the numbers: one, or one for each side of a comparison."""
+        sides = self.facts.get("sides")
+        is_of_sides = isinstance(sides, list) and bool(sides) and all(isinstance(one, dict) for one in sides)
+        return tuple(sides) if is_of_sides else (self.facts,)  # type: ignore[arg-type]
+
     def to_json(self) -> str:
         """The whole Report as one JSON text; equal Reports give equal bytes."""
         return canonical_json(self.to_data())

@@ -42,7 +42,7 @@ def kept_view(identity: str, store: ActivationStore | None) -> ViewFile:
     data = store.view(identity) if store is not None else None
     if data is None:
         raise UserError(
-            f"No view {identity} is kept here.",
+            f"No view {identity[:40]} is kept here.",
             "A short link opens where it was made: ask for the self-contained link or for the view file.",
         )
     return read_view_file(data)
@@ -59,7 +59,7 @@ def changes_since(view: ViewFile, fingerprints_now: dict[str, str]) -> tuple[str
         for slug, revision in sorted(dict(then.get("lens_revisions", {})).items())
         if (now := _lens_revision(slug)) != revision
     ]
-    for model, fingerprint in sorted({(one.facts["model"], one.facts["fingerprint"]) for one in view.reports}):
+    for model, fingerprint in sorted(_fingerprints(view.reports).items()):
         known = fingerprints_now.get(model)
         if known is not None and known != fingerprint:
             sentences.append(f"The model {model} was {fingerprint[:8]} then and is {known[:8]} now.")
@@ -67,6 +67,13 @@ def changes_since(view: ViewFile, fingerprints_now: dict[str, str]) -> tuple[str
         if (then_version := dict(then.get("versions", {})).get(name)) not in (None, now_version):
             sentences.append(f"{name} was {then_version} then and is {now_version} now.")
     return tuple(sentences)
+
+
+def _fingerprints(reports: Sequence[Report]) -> dict[str, str]:
+    """Each model's fingerprint by name, of those that were run in one form only."""
+    found = {(str(run.get("model", "")), str(run.get("fingerprint", ""))) for one in reports for run in one.runs}
+    names = [model for model, _ in found]
+    return {model: fingerprint for model, fingerprint in found if names.count(model) == 1}
 
 
 def versions_now() -> dict[str, str]:

@@ -6,47 +6,37 @@ from typing import Any
 
 import streamlit as st
 
-from analysis.link import read_link
+from analysis.link_words import link_words, spec_words
 from analysis.report import Report
-from analysis.spec import Spec
 from capture.errors import UserError
-from ui import state
+from ui import resources, state
 from ui.figures import compare_parts as parts
 from ui.figures.compare_place import COLOURS, Shown
 from ui.figures.part import Table
 from ui.numbers import marked, quantity_label, say_number, say_quantity
 from ui.style import SENTENCES
-from ui.words import caption, plain, shortened
+from ui.words import caption, plain
 
+KEPT = "kept view"
 MAX_SENTENCES = 4
 
 
 def side_heading(side: str, text: str) -> None:
     """The side's name in its colour, and what its link asks."""
-    words = html.escape(words_of_link(text))
+    words = html.escape(_words(text))
     mark = f'<span style="color:{COLOURS[side]}">●</span>'
     st.html(f'<div style="overflow-wrap:anywhere">{mark} <strong>{side.capitalize()}</strong> {words}</div>')
 
 
-def words_of_link(text: str) -> str:
-    """What a link asks, on one line; empty for a link that is missing or cannot be read."""
+def _words(text: str) -> str:
+    """What a link asks; of a kept view too, where it is kept here."""
+    words = link_words(text)
+    if not words.startswith(KEPT):
+        return words
     try:
-        link = read_link(text) if text.strip() else None
+        return f"{spec_words(resources.kept_view(text).spec)} · {KEPT}"
     except UserError:
-        return ""
-    if link is None:
-        return ""
-    return f"kept view {link.id}" if link.spec is None else words_of_spec(link.spec)
-
-
-def words_of_spec(spec: Spec) -> str:
-    """A Spec on one line: page, model, text, and what is unusual about it."""
-    asked = f"text set {spec.text_set}" if spec.text_set else f"“{shortened(spec.text, 60)}”"
-    chosen = [f"{name.replace('_', ' ')} {value}".replace("_", " ") for name, value in spec.options.items()]
-    changed = [f"{len(spec.interventions)} interventions"] if spec.interventions else []
-    unusual = [*([] if spec.bos else ["BOS left out"]), *([] if spec.dtype == "float32" else [spec.dtype])]
-    page = spec.lens.replace("_", " ").capitalize()
-    return shortened(" · ".join([page, spec.model, asked, *unusual, *changed, *chosen]), 200)
+        return words
 
 
 def notes(report: Report) -> None:

@@ -33,7 +33,7 @@ def draw_how_to_read(lens: "Lens | ReportLens | None", report: Report, source: s
 
 def provenance(report: Report, source: str) -> str:
     """Where the numbers of a Report come from, on one line; of a comparison, where each side's do."""
-    made = [_made(facts) for facts in report.facts.get("sides", [report.facts])]
+    made = [_made(facts) for facts in report.runs]
     sides = made if len(made) < 2 else [f"{name}: {one}" for name, one in zip(("left", "right"), made, strict=False)]
     read = {"store": "read from the store", "fresh": "fresh run"}.get(source, source)
     return " · ".join([*sides, read])

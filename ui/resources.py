@@ -115,9 +115,9 @@ def known_fingerprints(reports: "Iterable[Report]") -> dict[str, str]:
     from capture.models import model_stamp
 
     known = {}
-    for report in reports:
-        name = str(report.facts.get("model", ""))
-        stamp = model_stamp(name, report.spec.dtype) if is_allowed(name) else None
+    for run in (run for report in reports for run in report.runs):
+        name = str(run.get("model", ""))
+        stamp = model_stamp(name, str(run.get("dtype", ""))) if is_allowed(name) else None
         fingerprint = store().remembered(FINGERPRINT, stamp) if stamp else None
         if fingerprint:
             known[name] = fingerprint

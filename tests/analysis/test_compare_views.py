@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from analysis.link import Link
+from analysis.link_words import link_words
 from analysis.pipeline import run
-from analysis.shared_view import keep_view, view_of
+from analysis.shared_view import changes_since, keep_view, view_of
 from analysis.spec import Spec, to_code
 from capture.errors import UserError
 from capture.hook_point import HookPoint
@@ -79,6 +80,30 @@ def test_a_comparison_is_found_in_the_store_the_second_time(load, store):
 def test_the_landing_page_is_compared_by_its_first_lens(load):
     home = [spec.with_(lens="what_stands_out") for spec in (SHORT, LONGER)]
     assert run(comparing(*home), load, None).report.numbers["lens"] == "outliers"
+
+
+def test_a_kept_comparison_names_the_side_whose_model_changed(load, store):
+    report = run(comparing(SHORT, LONGER), load, store).report
+    view, name = view_of(report.spec, [report]), report.facts["model"]
+    fingerprint = report.facts["sides"][0]["fingerprint"]
+    assert changes_since(view, {name: fingerprint}) == ()
+    assert changes_since(view, {name: "0" * 32}) == (
+        f"The model {name} was {fingerprint[:8]} then and is 00000000 now.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    {
+        "a code": (to_code(SHORT.with_(bos=False)), "Outliers · stories · “the bear sat on the mat” · BOS left out"),
+        "an address": (Link(SHORT.with_(text_set="tour")).address("http://x/"), "Outliers · stories · text set tour"),
+        "an id": ("0" * 20, f"kept view {'0' * 20}"),
+        "nothing": (" ", ""),
+        "noise": ("noise", ""),
+    }.values(),
+)
+def test_a_link_is_told_in_words(text, words):
+    assert link_words(text) == words
 
 
 @pytest.mark.parametrize(

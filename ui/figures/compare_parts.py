@@ -1,6 +1,7 @@
 """What the Compare page says beside its figures: the aligned tokens, tables, and the notes."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from analysis.report import Report
@@ -13,6 +14,7 @@ CHANGES_CAPTION = (
     "counts little."
 )
 CHANGED = ("left", "right", "change")
+MAX_ROWS = 24
 NONE = "–"
 
 
@@ -29,8 +31,9 @@ def strip(report: Report, pins: Mapping[str, Any]) -> Strip | None:
 
 
 def tables(report: Report) -> tuple[Table, ...]:
-    """What changed most, what was asked differently, and the findings of both sides."""
-    return changes(report), asked_differently(report), findings_beside(report)
+    """What changed most, cut where it gets long, what was asked differently, and the findings of both sides."""
+    every = changes(report)
+    return replace(every, rows=every.rows[:MAX_ROWS]), asked_differently(report), findings_beside(report)
 
 
 def changes(report: Report) -> Table:
