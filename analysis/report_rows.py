@@ -11,7 +11,8 @@ from analysis.report import Report
 from capture.store_rows import ReportRows
 
 MAX_ENTRIES = 50_000
-"""Larger arrays, such as whole residual vectors, are in the Report's JSON alone."""
+"""Larger arrays are in the Report's JSON alone, and so are whole vectors, of any size."""
+WHOLE_VECTOR = "dim"
 PLACED = ("layer", "pos")
 SCHEMA = pa.schema(
     [
@@ -79,10 +80,10 @@ def _statistics(report: Report, quantities: Mapping[str, Quantity]) -> pa.Table:
 
 
 def _long(quantity: Quantity, array: np.ndarray) -> Iterator[pa.Table]:
-    """One row for each entry; nothing for an array with more than one axis besides layer and pos."""
+    """One row for each entry; nothing for whole vectors, nor with more than one axis besides layer and pos."""
     axes = quantity.axes_of(array.ndim)
     others = [axis for axis in axes if axis not in PLACED]
-    if len(others) > 1:
+    if len(others) > 1 or WHOLE_VECTOR in others:
         return
     places = dict(zip(axes, np.indices(array.shape, dtype=np.int32).reshape(array.ndim, -1), strict=True))
     columns = [

@@ -24,10 +24,11 @@ except UserError as error:
 """
 
 
-def make_version_1(path):
-    """A file as the first version wrote it, with one report and one capture in it."""
+def make_version(path, number):
+    """A file as an older version wrote it, with one report and one set of statistics in it."""
     connection = duckdb.connect(str(path))
-    migrate(connection, to=1)
+    migrate(connection, to=number)
+    columns = "id, kind, key, header, n_bytes, used_at"
     for identity, (kind, key, header, data) in enumerate(
         [
             ("report", "r", '{"lens":"outliers","model":"f"}', b"text" * 2000),
@@ -36,13 +37,15 @@ def make_version_1(path):
         start=1,
     ):
         connection.execute("SELECT nextval('object_ids')")
-        connection.execute("INSERT INTO objects VALUES (?, ?, ?, ?, ?, 7.0)", [identity, kind, key, header, len(data)])
+        row = [identity, kind, key, header, len(data)]
+        connection.execute(f"INSERT INTO objects ({columns}) VALUES (?, ?, ?, ?, ?, 7.0)", row)
         insert_pieces(connection, identity, data)
     connection.close()
 
 
-def test_a_file_of_version_1_is_migrated_and_keeps_what_it_has(tmp_path):
-    make_version_1(tmp_path / "s.duckdb")
+@pytest.mark.parametrize("number", range(1, LATEST))
+def test_a_file_of_an_older_version_is_migrated_and_keeps_what_it_has(tmp_path, number):
+    make_version(tmp_path / "s.duckdb", number)
     store = ActivationStore.open(tmp_path / "s.duckdb")
     assert (store.report("r"), store.statistics("s")) == ("text" * 2000, bytes(range(256)) * 20)
     store.mark_shared("r")
@@ -52,6 +55,19 @@ def test_a_file_of_version_1_is_migrated_and_keeps_what_it_has(tmp_path):
     with store.file.cursor() as cursor:
         assert version(cursor) == LATEST
     store.close()
+
+
+@pytest.mark.parametrize("number", range(1, LATEST))
+def test_a_migrated_file_has_the_tables_of_a_new_one(tmp_path, number):
+    make_version(tmp_path / "old.duckdb", number)
+    found = []
+    for name in ("old.duckdb", "new.duckdb"):
+        store = ActivationStore.open(tmp_path / name)
+        with store.file.snapshot() as cursor:
+            found.append(cursor.execute("SELECT table_name, column_name, data_type FROM duckdb_columns()").fetchall())
+        store.close()
+    assert set(found[0]) == set(found[1])
+    assert len(found[0]) > 40
 
 
 def test_migrations_are_numbered_without_a_gap():
