@@ -9,6 +9,7 @@ import streamlit as st
 from analysis.report import Finding, Report
 from analysis.spec import Spec
 from ui import state
+from ui.figures import what_stands_out as figures
 from ui.numbers import say_number
 from ui.outlier_pictures import strip
 from ui.words import plain
@@ -16,7 +17,7 @@ from ui.words import plain
 if TYPE_CHECKING:
     from ui.shell import Context
 
-QUESTION = "What is unusual about this model's activations on this text?"
+QUESTION = figures.QUESTION
 MAX_FINDINGS = 6
 STRIP_LENS = "outliers"
 
