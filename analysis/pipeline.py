@@ -57,6 +57,7 @@ def run(spec: Spec, load: Load, store: ActivationStore | None, progress: Progres
 
     A Spec that names a fingerprint whose Report is stored is answered without loading the model.
     """
+    _check(spec)
     lens = find_lens(spec.lens)
     asked = spec.with_(options=read_options(lens.options, spec.options))
     if isinstance(lens, ReportLens):
@@ -80,6 +81,17 @@ def run(spec: Spec, load: Load, store: ActivationStore | None, progress: Progres
     if store is not None and stamp and not notice:
         store.remember(FINGERPRINT, stamp, session.fingerprint)
     return Answer(report, "fresh", notice)
+
+
+def _check(spec: Spec) -> None:
+    """Refuse what no link could spell: NaN, and half a surrogate pair, as is made of bytes that are no UTF-8."""
+    try:
+        spec.digest()
+    except ValueError as error:
+        raise UserError(
+            f"A view must be of text that UTF-8 can spell and of finite numbers: {str(error)[:100]}.",
+            "Type the text again, or give it as a file in UTF-8.",
+        ) from error
 
 
 def _combined(lens: ReportLens, asked: Spec, load: Load, store: ActivationStore | None, progress: Progress) -> Answer:

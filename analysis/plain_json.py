@@ -9,13 +9,13 @@ MAX_VALUES = 2_000_000
 """Most brackets and commas: a value takes about a hundred bytes of memory, and two to write."""
 
 
-def read_json(text: str, max_values: int = MAX_VALUES) -> Any:
+def read_json(text: str) -> Any:
     """The parsed value; raises ValueError for what is no JSON, and for JSON that could not be written again.
 
     Refused are NaN and infinity, integers beyond 64 bits, text that UTF-8 cannot spell, and what is nested too deep.
     """
-    if sum(map(text.count, "[{,")) > max_values:
-        raise ValueError(f"it has more than {max_values:,} values")
+    if sum(map(text.count, "[{,")) > MAX_VALUES:
+        raise ValueError(f"it has more than {MAX_VALUES:,} values")
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except RecursionError as error:

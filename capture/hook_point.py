@@ -84,7 +84,7 @@ class HookPoint:
             if hook_name == name:
                 return cls(None, site)
         known = [f"blocks.N.{hook_name}" for hook_name in BLOCK_SITES.values()] + list(GLOBAL_SITES.values())
-        raise UserError(f"No hook point is called {name!r}.", f"Choose one of: {', '.join(known)}.")
+        raise UserError(f"No hook point is called {name[:60]!r}.", f"Choose one of: {', '.join(known)}.")
 
 
 def residual_points(n_layers: int) -> tuple[HookPoint, ...]:

@@ -12,6 +12,8 @@ from capture.errors import UserError
 from capture.hook_point import HookPoint
 
 Recipe = dict[str, Any]
+MAX_NUMBER = 3.0e38
+MAX_POSITION = 2**31
 
 
 @runtime_checkable
@@ -74,7 +76,10 @@ class AddVector:
     def from_recipe(cls, recipe: Recipe) -> "AddVector":
         """The intervention that a recipe describes."""
         return cls(
-            HookPoint.parse(recipe["at"]), tuple(recipe["vector"]), float(recipe["strength"]), int(recipe["from_pos"])
+            HookPoint.parse(recipe["at"]),
+            tuple(_number(entry) for entry in recipe["vector"]),
+            _number(recipe["strength"]),
+            _position(recipe["from_pos"]),
         )
 
 
@@ -139,8 +144,28 @@ class ReplaceEntries:
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> "ReplaceEntries":
         """The intervention that a recipe describes."""
-        entries = tuple(Entry(None if p is None else int(p), int(d), float(v)) for p, d, v in recipe["entries"])
-        return cls(HookPoint.parse(recipe["at"]), entries, float(recipe["strength"]))
+        entries = tuple(
+            Entry(None if pos is None else _position(pos), _position(dim), _number(value))
+            for pos, dim, value in recipe["entries"]
+        )
+        return cls(HookPoint.parse(recipe["at"]), entries, _number(recipe["strength"]))
+
+
+def _number(given: Any) -> float:
+    """A number that float32 can hold; raises ValueError or TypeError for anything else."""
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise TypeError(f"{str(given)[:20]!r} is no number")
+    # NaN compares as false too.
+    if not abs(given) <= MAX_NUMBER:
+        raise ValueError(f"{str(given)[:20]} is beyond float32")
+    return float(given)
+
+
+def _position(given: Any) -> int:
+    """A whole number from 0 on that a tensor can be indexed by."""
+    if _number(given) != int(given) or not 0 <= given <= MAX_POSITION:
+        raise ValueError(f"{str(given)[:20]} is no position")
+    return int(given)
 
 
 OPERATORS = (AddVector, ReplaceEntries)
@@ -150,10 +175,10 @@ def operator_from_recipe(recipe: Recipe) -> Intervention:
     """The elementary intervention that a recipe describes; refuses an unknown kind or a broken recipe."""
     kinds = {operator.kind: operator for operator in OPERATORS}
     kind = recipe.get("kind") if isinstance(recipe, dict) else None
-    if kind not in kinds:
-        raise UserError(f"No intervention is of kind {kind!r}.", f"Choose one of: {', '.join(kinds)}.")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise UserError(f"No intervention is of kind {str(kind)[:40]!r}.", f"Choose one of: {', '.join(kinds)}.")
     try:
         return kinds[kind].from_recipe(recipe)
     except (KeyError, TypeError, ValueError) as error:
-        message = f"The {kind} recipe cannot be read: {error!r}."
+        message = f"The {kind} recipe cannot be read: {repr(error)[:200]}."
         raise UserError(message, "Export it again where it was made.") from error

@@ -214,7 +214,7 @@ class ActivationStore:
     def clear(self, kind: str) -> None:
         """Remove everything of one kind; raises UserError for an unknown kind."""
         if kind not in KINDS:
-            raise UserError(f"The store keeps nothing called {kind!r}.", f"Choose one of: {', '.join(KINDS)}.")
+            raise UserError(f"The store keeps nothing called {kind[:40]!r}.", f"Choose one of: {', '.join(KINDS)}.")
         with self.file.transaction() as cursor:
             remove(cursor, "kind = ?", [kind])
 

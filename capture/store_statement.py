@@ -40,8 +40,9 @@ def check_statement(cursor: duckdb.DuckDBPyConnection, sql: str) -> str:
 
 def _one_statement(cursor: duckdb.DuckDBPyConnection, sql: str) -> str:
     try:
+        sql.encode()
         statements = cursor.extract_statements(sql)
-    except duckdb.Error as error:
+    except (duckdb.Error, UnicodeEncodeError) as error:
         raise _no_sql(str(error)) from error
     if len(statements) != 1:
         raise UserError(f"One statement is asked at a time; {len(statements)} were given.", "Leave out the others.")

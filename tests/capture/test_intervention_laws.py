@@ -145,8 +145,25 @@ def test_a_vector_of_the_wrong_width_is_refused(tiny_session):
         tiny_session.logits(TOKENS, [AddVector(AT, (1.0, 2.0, 3.0))])
 
 
+WHOLE = AddVector(AT, (1.0,)).recipe()
+
+
 @pytest.mark.parametrize(
-    "recipe", [{}, {"kind": "no such kind"}, {"kind": "add_vector"}, {"kind": "replace_entries", "at": 3}]
+    "recipe",
+    [
+        {},
+        {"kind": "no such kind"},
+        {"kind": ["add_vector"]},
+        {"kind": "add_vector"},
+        {"kind": "replace_entries", "at": 3},
+        WHOLE | {"vector": [[1.0]]},
+        WHOLE | {"vector": [True]},
+        WHOLE | {"strength": 1e39},
+        WHOLE | {"strength": float("nan")},
+        WHOLE | {"from_pos": 0.5},
+        WHOLE | {"from_pos": -1},
+        WHOLE | {"from_pos": 10**400},
+    ],
 )
 def test_a_recipe_that_cannot_be_read_is_refused(recipe):
     with pytest.raises(UserError):
