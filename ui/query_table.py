@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from analysis.tables import csv_bytes, parquet_bytes
 from ui import charts
 from ui.numbers import escape, token_label
 
@@ -11,8 +10,6 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
     from capture.store_query import QueryResult
-
-__all__ = ["csv_bytes", "drawable", "parquet_bytes", "query_figure", "table_of", "telling_apart"]
 
 ROW = "row"
 """What the rows are drawn across where no column tells them apart."""

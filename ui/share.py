@@ -41,10 +41,11 @@ def _tools(answers: "Answers", pages: dict[str, Any]) -> None:
 
 def draw_link(place: Any) -> None:
     """Share, on a page that has nothing but what its address says."""
-    with place, st.container(horizontal=True, horizontal_alignment="right"):
-        with st.popover("Share", icon=":material/link:", key="steerscope.share"), boundary("making the link"):
-            st.caption("Opens this page with what was asked on it; the answer is that of the store that is asked.")
-            st.code(state.link(), language=None, wrap_lines=True)
+    with place.container(horizontal=True, horizontal_alignment="right"):
+        share = st.popover("Share", icon=":material/link:", key="steerscope.share")
+    with share, boundary("making the link"):
+        st.caption("Opens this page with what was asked on it; the answer is that of the store that is asked.")
+        st.code(state.link(), language=None, wrap_lines=True)
 
 
 def view_on_screen(answers: "Answers") -> ViewFile:
@@ -82,6 +83,8 @@ def _export(answers: "Answers") -> None:
     st.caption("Every number with where it comes from: CSV, Parquet and JSON in one archive.")
     _download("Data (ZIP)", lambda: _data(answers), f"{stem}.zip", "application/zip")
     _download("Report (JSON)", lambda: exported(answers), f"{stem}.json", "application/json")
+    st.caption("Its figures as SVG and PNG; drawing them takes a few seconds.")
+    _figures(answers, stem)
     st.caption("The same numbers from a script, or from a shell in the folder of Steerscope.")
     _code(answers)
 
@@ -105,6 +108,16 @@ def _data(answers: "Answers") -> bytes:
     from analysis.tables import data_zip
 
     return data_zip(view_on_screen(answers))
+
+
+def _figures(answers: "Answers", stem: str) -> None:
+    """In two steps, since what a download's own making meets could not be said."""
+    from ui.figure_files import figure_zip
+
+    if st.button("Draw the figures", width="stretch"):
+        with boundary("drawing the figures"), st.spinner("Drawing"):
+            drawn = figure_zip(view_on_screen(answers))
+            _download("Figures (ZIP)", drawn, f"{stem}-figures.zip", "application/zip")
 
 
 def _code(answers: "Answers") -> None:

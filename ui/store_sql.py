@@ -11,7 +11,7 @@ from ui import resources, state
 from ui.boundary import boundary
 from ui.components.pin import is_fragment_run
 from ui.job import Job, start_job
-from ui.query_table import ROW, csv_bytes, drawable, parquet_bytes, query_figure, table_of, telling_apart
+from ui.query_table import ROW, drawable, query_figure, table_of, telling_apart
 from ui.words import caption, plain
 
 if TYPE_CHECKING:
@@ -137,14 +137,18 @@ def _result(found: "QueryResult", asked: Spec) -> None:
     _picture(table, asked)
     st.dataframe(table, hide_index=True)
     with st.container(horizontal=True):
-        st.download_button("CSV", lambda: csv_bytes(table), "steerscope-query.csv", "text/csv", on_click="ignore")
-        st.download_button(
-            "Parquet",
-            lambda: parquet_bytes(table),
-            "steerscope-query.parquet",
-            "application/vnd.apache.parquet",
-            on_click="ignore",
-        )
+        _download("CSV", table, "text/csv")
+        _download("Parquet", table, "application/vnd.apache.parquet")
+
+
+def _download(kind: str, table: Any, mime: str) -> None:
+    def made() -> bytes:
+        from analysis.tables import csv_bytes, parquet_bytes
+
+        return csv_bytes(table) if kind == "CSV" else parquet_bytes(table)
+
+    name = f"steerscope-query.{kind.lower()}"
+    st.download_button(kind, made, name, mime, icon=":material/download:", on_click="ignore")
 
 
 def _picture(table: Any, asked: Spec) -> None:

