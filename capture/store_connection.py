@@ -86,8 +86,9 @@ class StoreConnection:
             self._is_lost = False
 
     def close(self) -> None:
-        """Let go of the file."""
-        self._connection.close()
+        """Let go of the file, once nobody uses it."""
+        with self._writing, self._alone():
+            self._connection.close()
 
     @contextmanager
     def _inside(self) -> Iterator[None]:
