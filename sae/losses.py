@@ -10,6 +10,9 @@ from torch import Tensor
 
 from sae.data_parallel import averaged
 
+FIRES = 0.0
+"""A latent fires on a token where its value is above this."""
+
 
 def mse_scale(sample: Float[Tensor, "rows d"]) -> float:
     """1 / mean((x − mean of the batch)²), found once on a sample: predicting its mean then costs 1."""

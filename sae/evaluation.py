@@ -1,0 +1,249 @@
+"""How good an SAE is on a set of texts: each figure by the glossary's formula, with an interval over texts.
+
+Losses are nats per predicted token, whole model: clean, with the reconstruction spliced in, and with the activation set
+to zero or to its mean. Loss recovered = (CE_ablated − CE_spliced) / (CE_ablated − CE_clean), for both ablations.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from capture.errors import UserError
+from capture.hook_point import HookPoint
+from capture.intervention import Intervention
+from capture.session import ModelSession
+from sae.autoencoder import Autoencoder
+from sae.losses import FIRES
+from sae.splice import Ablate, Splice
+
+N_RESAMPLES = 500
+DENSE = (0.01, 0.1)
+Progress = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure: its value, the middle 95 % over resampled texts (None where there is no such thing), its formula."""
+
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    unit: str
+    formula: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The table, and what was counted for each latent."""
+
+    rows: tuple[Row, ...]
+    density: Float[np.ndarray, "d_sae"]
+    n_texts: int
+    n_tokens: int
+    facts: dict[str, Any]
+
+    def value(self, name: str) -> float | None:
+        """The value of one row; raises KeyError for an unknown one."""
+        return {row.name: row.value for row in self.rows}[name]
+
+
+@dataclass
+class _Text:
+    """Sums over one text's rows, from which every ratio over any choice of texts follows."""
+
+    n: int
+    error: float
+    square: float
+    total: Float[Tensor, "d"]
+    guess_square: float
+    dot: float
+    cosine: float
+    n_active: float
+    n_predicted: int
+    losses: dict[str, float]
+    kls: dict[str, float]
+
+
+def evaluate(
+    sae: Autoencoder,
+    session: ModelSession,
+    texts: Sequence[tuple[int, ...]],
+    at: HookPoint,
+    from_pos: int = 1,
+    progress: Progress = lambda share, words: None,
+) -> Evaluation:
+    """The table of an SAE on texts; positions before `from_pos` are neither reconstructed nor counted.
+
+    Raises UserError for texts without a token to count and predict.
+    """
+    texts = [tokens for tokens in texts if len(tokens) > from_pos + 1]
+    if not texts:
+        raise UserError("An evaluation needs texts of a few tokens; there is none.", "Give longer texts.")
+    mean = _mean(session, texts, at, from_pos)
+    fired, sums = torch.zeros(sae.facts.d_sae), []
+    for n, tokens in enumerate(texts):
+        progress(n / len(texts), f"text {n + 1:,} of {len(texts):,}")
+        sums.append(_measure(sae, session, tokens, at, from_pos, mean, fired))
+    n_tokens = sum(one.n for one in sums)
+    density = (fired / n_tokens).numpy()
+    facts = {
+        "model": session.name,
+        "fingerprint": session.fingerprint,
+        "dtype": session.dtype,
+        "processing": session.processing,
+        "hook_point": str(at),
+        "from_pos": from_pos,
+        "sae": sae.digest,
+    }
+    return Evaluation((*_ratios(sums), *_shares(density)), density, len(texts), n_tokens, facts)
+
+
+def _mean(session: ModelSession, texts: Sequence[tuple[int, ...]], at: HookPoint, from_pos: int) -> Float[Tensor, "d"]:
+    total, n = torch.zeros(()), 0
+
+    def take(_: HookPoint, values: Tensor, __: Tensor, pos: Tensor) -> None:
+        nonlocal total, n
+        kept = values[pos >= from_pos].float().cpu()
+        total, n = total + kept.sum(dim=0), n + len(kept)
+
+    session.stream(texts, (at,), take)
+    return total / n
+
+
+def _measure(
+    sae: Autoencoder,
+    session: ModelSession,
+    tokens: tuple[int, ...],
+    at: HookPoint,
+    from_pos: int,
+    mean: Tensor,
+    fired: Tensor,
+) -> _Text:
+    x = session.capture(tokens, (at,))[at][from_pos:].float()
+    with torch.no_grad():
+        guess, codes = sae.reconstruct(x)
+    fires = codes.values > FIRES
+    fired.index_add_(0, codes.indices[fires], torch.ones(int(fires.sum())))
+    changes: dict[str, tuple[Intervention, ...]] = {
+        "clean": (),
+        "spliced": (Splice(at, sae, from_pos=from_pos),),
+        "zero": (Ablate(at, torch.zeros_like(mean), from_pos=from_pos),),
+        "mean": (Ablate(at, mean, from_pos=from_pos),),
+    }
+    logits = {name: session.logits(tokens, change).log_softmax(dim=-1) for name, change in changes.items()}
+    clean = logits["clean"]
+    # Only predictions made from changed positions on can differ.
+    wanted = torch.tensor(tokens[from_pos + 1 :])[:, None]
+    losses = {name: -float(one[from_pos:-1].gather(1, wanted).sum()) for name, one in logits.items()}
+    kls = {
+        name: float((clean.exp() * (clean - one))[from_pos:-1].sum()) for name, one in logits.items() if name != "clean"
+    }
+    return _Text(
+        n=len(x),
+        error=float(((x - guess) ** 2).sum()),
+        square=float((x**2).sum()),
+        total=x.sum(dim=0),
+        guess_square=float((guess**2).sum()),
+        dot=float((x * guess).sum()),
+        cosine=float(torch.cosine_similarity(x, guess, dim=1).sum()),
+        n_active=float(fires.sum()),
+        n_predicted=len(wanted),
+        losses=losses,
+        kls=kls,
+    )
+
+
+def _ratios(sums: Sequence[_Text]) -> tuple[Row, ...]:
+    everything = np.ones(len(sums))
+    draw = np.random.default_rng(0)
+    samples = [np.bincount(draw.integers(len(sums), size=len(sums)), minlength=len(sums)) for _ in range(N_RESAMPLES)]
+    values = _figures(sums, everything)
+    resampled = [_figures(sums, weights) for weights in samples] if len(sums) > 1 else []
+    rows = []
+    for name, value in values.items():
+        unit, formula = FORMULAS[name]
+        spread = [one[name] for one in resampled if one[name] is not None]
+        low, high = np.quantile(np.array(spread, float), [0.025, 0.975]).tolist() if spread else (None, None)
+        rows.append(Row(name, value, low, high, unit, formula))
+    return tuple(rows)
+
+
+def _figures(sums: Sequence[_Text], weights: Float[np.ndarray, "texts"] | Any) -> dict[str, float | None]:
+    """Every figure over texts, each counted as often as its weight says."""
+
+    def over(values: Sequence[int | float]) -> float:
+        return float(np.dot(weights, values))
+
+    n, n_predicted = over([one.n for one in sums]), over([one.n_predicted for one in sums])
+    mean = (
+        torch.stack([one.total for one in sums]).mul(torch.as_tensor(weights, dtype=torch.float32)[:, None]).sum(0) / n
+    )
+    square = over([one.square for one in sums])
+    variance = square - n * float((mean**2).sum())
+    unexplained = _share(over([one.error for one in sums]), variance)
+    loss = {name: over([one.losses[name] for one in sums]) / n_predicted for name in sums[0].losses}
+    kl = {name: over([one.kls[name] for one in sums]) / n_predicted for name in sums[0].kls}
+    return {
+        "fvu": unexplained,
+        "explained_variance": None if unexplained is None else 1 - unexplained,
+        "cosine": over([one.cosine for one in sums]) / n,
+        "relative_reconstruction_bias": _share(
+            over([one.guess_square for one in sums]), over([one.dot for one in sums])
+        ),
+        "l0": over([one.n_active for one in sums]) / n,
+        "ce_clean": loss["clean"],
+        "ce_spliced": loss["spliced"],
+        "delta_ce": loss["spliced"] - loss["clean"],
+        "ce_zero": loss["zero"],
+        "ce_mean": loss["mean"],
+        "loss_recovered_zero": _share(loss["zero"] - loss["spliced"], loss["zero"] - loss["clean"]),
+        "loss_recovered_mean": _share(loss["mean"] - loss["spliced"], loss["mean"] - loss["clean"]),
+        "kl_spliced": kl["spliced"],
+        "kl_recovered_zero": _share(kl["zero"] - kl["spliced"], kl["zero"]),
+    }
+
+
+def _share(part: float, whole: float) -> float | None:
+    """A ratio, or None where it means nothing."""
+    return part / whole if whole else None
+
+
+def _shares(density: Float[np.ndarray, "d_sae"]) -> tuple[Row, ...]:
+    dead = Row("dead_share", float((density == 0).mean()), None, None, "share", "latents that fired on no token here")
+    dense = [
+        Row(
+            f"denser_than_{level:g}",
+            float((density > level).mean()),
+            None,
+            None,
+            "share",
+            f"latents that fired on more than {level:.0%} of tokens",
+        )
+        for level in DENSE
+    ]
+    return (dead, *dense)
+
+
+FORMULAS = {
+    "fvu": ("", "Σ‖x − x̂‖² / Σ‖x − x̄‖²"),
+    "explained_variance": ("", "1 − FVU"),
+    "cosine": ("", "mean of x·x̂ / (‖x‖‖x̂‖)"),
+    "relative_reconstruction_bias": ("", "Σ‖x̂‖² / Σ x·x̂"),
+    "l0": ("latents a token", "mean number of latents that fire"),
+    "ce_clean": ("nats a token", "loss of the model as it is"),
+    "ce_spliced": ("nats a token", "loss with x̂ in place of x"),
+    "delta_ce": ("nats a token", "CE spliced − CE clean"),
+    "ce_zero": ("nats a token", "loss with 0 in place of x"),
+    "ce_mean": ("nats a token", "loss with x̄ in place of x"),
+    "loss_recovered_zero": ("", "(CE zero − CE spliced) / (CE zero − CE clean)"),
+    "loss_recovered_mean": ("", "(CE mean − CE spliced) / (CE mean − CE clean)"),
+    "kl_spliced": ("nats a token", "KL(clean ‖ spliced) of next-token odds"),
+    "kl_recovered_zero": ("", "(KL zero − KL spliced) / KL zero"),
+}
+"""Unit and formula of each row."""
