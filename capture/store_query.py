@@ -3,10 +3,13 @@
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
+from itertools import count
 from typing import Any
+from uuid import UUID
 
 import duckdb
 
@@ -26,9 +29,9 @@ _asking = threading.Lock()
 
 @dataclass(frozen=True)
 class QueryResult:
-    """Rows of plain values, column by column name and DuckDB type; `is_cut` where there was more than was asked for.
+    """Rows of plain values, with column names that differ and DuckDB types; `is_cut` where there was more than fits.
 
-    Raw bytes are given as how many there are, under the type BYTES.
+    Raw bytes are given as how many there are, under the type BYTES; decimals and integers beyond 64 bits as floats.
     """
 
     columns: tuple[str, ...]
@@ -94,7 +97,15 @@ def _result(columns: list[tuple[str, str]], found: list[Any], limit_rows: int, s
     rows = tuple(tuple(map(_plain, row)) for row in found[:limit_rows])
     types = tuple("BYTES" if kind == "BLOB" else kind for _, kind in columns)
     is_cut = len(found) > limit_rows or any(_is_long(value) for row in found for value in row)
-    return QueryResult(tuple(name for name, _ in columns), types, rows, is_cut, seconds)
+    return QueryResult(_told_apart([name for name, _ in columns]), types, rows, is_cut, seconds)
+
+
+def _told_apart(names: Sequence[str]) -> tuple[str, ...]:
+    """Column names, with a number after those that are there already."""
+    found: list[str] = []
+    for name in names:
+        found.append(next(one for n in count(1) if (one := name if n == 1 else f"{name}_{n}") not in found))
+    return tuple(found)
 
 
 def _is_long(value: Any) -> bool:
@@ -106,6 +117,10 @@ def _plain(value: Any) -> Any:
         return len(value)
     if isinstance(value, dict | list | tuple):
         return json.dumps(value, default=str, ensure_ascii=False)[:MAX_CELL_CHARACTERS]
+    if isinstance(value, Decimal) or (isinstance(value, int) and abs(value) >= 2**63):
+        return float(value)
+    if isinstance(value, UUID):
+        return str(value)
     return value[:MAX_CELL_CHARACTERS] if _is_long(value) else value
 
 

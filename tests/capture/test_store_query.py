@@ -154,6 +154,17 @@ def test_bytes_are_shown_as_their_number_and_lists_as_json(store):
     assert found.types[:2] == ("BYTES", "INTEGER[]")
 
 
+def test_columns_of_one_name_are_told_apart(store):
+    assert query(store, "SELECT 1 AS a, 2 AS a, 3 AS a_2, 4 AS b").columns == ("a", "a_2", "a_2_2", "b")
+
+
+def test_numbers_that_tables_cannot_hold_become_floats(store):
+    sql = "SELECT 1.5::DECIMAL(5, 2), 2::HUGEINT ** 100, sum(n), (2::HUGEINT * 2 ** 62)::HUGEINT FROM range(3) t(n)"
+    (row,) = query(store, sql).rows
+    assert row == (1.5, 2.0**100, 3, 2.0**63)
+    assert [type(value) for value in row] == [float, float, int, float]
+
+
 def test_a_long_text_is_cut(store):
     found = query(store, "SELECT repeat('x', 50_000)")
     assert (len(found.rows[0][0]), found.is_cut) == (10_000, True)
