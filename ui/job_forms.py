@@ -45,7 +45,7 @@ def train_form() -> None:
                 "Folder of text", placeholder="/path/to/folder", help="Its .txt files, UTF-8, are learnt from."
             ),
             "m_tokens": st.number_input(
-                "Length, M tokens", 0.1, 100.0, 1.0, 0.1, help="How much text is read in all, repeats included."
+                "Length, M tokens", 0.01, 100.0, 1.0, 0.1, help="How much text is read in all, repeats included."
             ),
         }
         if st.form_submit_button("Start", type="primary", icon=":material/play_arrow:"):

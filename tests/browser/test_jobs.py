@@ -153,3 +153,21 @@ def test_two_browsers_at_once_show_what_each_would_show_alone(server, visit):
     names = [page.evaluate("localStorage.getItem('steerscope.visitor')") for page in pages]
     assert len({*names}) == 2
     assert all(name and len(name) == 32 for name in names)
+
+
+def test_a_model_is_trained_from_the_form_and_opened_from_the_tray(server, visit, tmp_path):
+    tales = "\n<|endoftext|>\n".join(f"The cat sat on the mat {n} times, and the dog saw it." for n in range(400))
+    (tmp_path / "tales.txt").write_text(tales)
+    page = visit(f"{server.url}/store")
+    page.get_by_role("tab", name="Jobs").click()
+    page.get_by_label("Name", exact=True).fill("my-cats")
+    page.get_by_role("textbox", name="Folder of text").fill(str(tmp_path))
+    page.get_by_role("spinbutton", name="Length, M tokens").fill("0.02")
+    page.get_by_role("button", name="Start").click()
+    expect(tray(page).get_by_text("Train my-cats")).to_be_visible(timeout=PATIENCE_MS)
+    link = tray(page).get_by_role("link", name="Train my-cats")
+    # It runs at low priority beside the other tests.
+    expect(link).to_be_visible(timeout=2 * PATIENCE_MS)
+    link.click()
+    expect(page.get_by_text("Ranked by")).to_be_visible(timeout=PATIENCE_MS)
+    assert from_code(page.url.partition("view=")[2]).model == str(tmp_path / "models" / "my-cats" / "model")
