@@ -24,6 +24,7 @@ from analysis.option import read_options
 from analysis.pipeline import run
 from analysis.shared_view import changes_since, keep_view, kept_view
 from analysis.spec import Spec, from_code, read_spec, to_code
+from analysis.tables import data_zip
 from analysis.text_set import read_text_set, text_sets
 from analysis.view_file import read_view_file
 from capture.errors import UserError
@@ -32,6 +33,7 @@ from capture.models import load_session
 from capture.store import ActivationStore
 from capture.store_query import query
 from tests import hostile
+from ui.view_html import view_html, view_in_html
 
 ROOT = Path(__file__).resolve().parent.parent
 CPU_SECONDS = 10
@@ -41,6 +43,7 @@ N_CASES = {
     "codes": 600,
     "links": 400,
     "view files": 450,
+    "exported pages": 60,
     "texts": 120,
     "names": 150,
     "options": 200,
@@ -164,9 +167,26 @@ def test_view_files(store):
         view = read_view_file(data)
         changes_since(view, {"llama": "0" * 32})
         assert kept_view(keep_view(view, store), store).id == view.id
-        assert [report.to_json() for report in view.reports]
+        data_zip(view)
+        if view.id[0] in "01":
+            # A page takes half a second, so every eighth is made.
+            assert view_in_html(view_html(view)).id == view.id
 
     assert_answered("view files", made("view files", hostile.view_files, 3), open_file)
+
+
+def test_exported_pages():
+    page = (ROOT / "tests" / "fixtures" / "views_v1" / "texts.html").read_bytes()
+    start = page.index(b"steerscope-view")
+
+    def pages(draw: random.Random, n: int) -> Iterable[str]:
+        """Half of them are damaged somewhere, half where the view is."""
+        for _ in range(n // 2):
+            yield hostile.damaged(draw, page).decode("utf-8", "replace")
+            view = hostile.damaged(draw, page[start:])
+            yield (page[:start] + view).decode("utf-8", "replace")
+
+    assert_answered("exported pages", made("exported pages", pages, 10), view_in_html)
 
 
 def test_texts(load):

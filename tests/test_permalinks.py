@@ -15,12 +15,14 @@ from analysis.spec import from_code, read_spec
 from analysis.view_file import SUFFIX, read_view_file
 from capture.store import ActivationStore
 from ui import resources
+from ui.view_html import view_in_html
 
 ROOT = Path(__file__).resolve().parent.parent
 FIXTURES = ROOT / "tests" / "fixtures"
 VIEWS = FIXTURES / "views_v1"
 SHA256 = {
     "links_v1.json": "b7c8dd1844899a0b898c20eab142025751ac6dc4bb849fe5618bbe0dd0d3f89e",
+    "views_v1/texts.html": "b61cc8b0433e62e6fd25d846b880855e36393164150c82b1ca0142bc68942bba",
     "views_v1/expected.json": "217810f17ed517f4d2dd63b6f2fa399d5d80621797828e429c21e0f2c6c17cd6",
 }
 LINKS = json.loads((FIXTURES / "links_v1.json").read_text("utf-8"))
@@ -77,6 +79,12 @@ def _numbers(report):
         "findings": [finding.sentence for finding in report.findings],
         "sums": {name: f"{array.astype('float64').sum():.6g}" for name, array in report.arrays.items()},
     }
+
+
+def test_an_exported_page_gives_the_view_in_it():
+    view = view_in_html((VIEWS / "texts.html").read_text("utf-8"))
+    assert view.to_bytes() == read_view_file(view_bytes("texts")).to_bytes()
+    assert view.id == EXPECTED["texts"]["id"]
 
 
 @every_view
