@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from capture.errors import UserError
+from capture.written_file import write_file
 from data.recipes.training_recipe import TrainingRecipe
 
 if TYPE_CHECKING:
@@ -112,23 +113,41 @@ def _progress() -> Callable[[float, str], None]:
 def _show(answer: "Answer", out: Path | None) -> None:
     from analysis.command_words import answer_lines
 
-    report = answer.report
     if out is not None and str(out) == "-":
-        typer.echo(report.to_json())
+        typer.echo(answer.report.to_json())
         return
+    lines = answer_lines(answer)
     if out is not None:
-        _write(out, report.to_json())
-    typer.echo("\n".join(answer_lines(answer)))
-    if out is not None:
-        typer.echo(f"Report written to {out}")
+        write_file(out, answer.report.to_json().encode())
+        lines.append(f"Report written to {out}")
+    typer.echo("\n".join(lines))
 
 
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, "utf-8")
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error}.", "Name a file in a folder you may write to.") from error
+@app.command()
+def export_view(
+    link: Annotated[str, typer.Argument(help="Address, code or short id of a view; or a .steerscope or .html file.")],
+    html: Annotated[Path | None, typer.Option(help="Page to write, which opens anywhere.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Archive of CSV, Parquet and JSON to write.")] = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder to write figures to, as SVG and PNG.")] = None,
+    file: Annotated[Path | None, typer.Option(help="View file to write, which another Steerscope opens.")] = None,
+) -> None:
+    """Write a view to files."""
+    from capture.models import load_session
+    from ui.view_export import export, view_named
+
+    lines = export(lambda: view_named(link, load_session, _open_store, _progress()), html, data, figures, file)
+    typer.echo("\n".join(lines))
+
+
+@app.command()
+def open_view(file: Annotated[Path, typer.Argument(help="A .steerscope file, or a page that was exported.")]) -> None:
+    """Keep the view in a file, and print its short id and findings."""
+    from analysis.shared_view import keep_view
+    from ui.view_export import view_lines, view_of_path
+
+    with _open_store() as store:
+        keep_view(view := view_of_path(file), store)
+    typer.echo("\n".join(view_lines(view)))
 
 
 @app.command()
@@ -273,7 +292,7 @@ def store_sql(
     with _open_store() as store:
         found = query(store, sql, limit_rows=limit)
     if csv is not None and str(csv) != "-":
-        _write(csv, as_csv(found))
+        write_file(csv, as_csv(found).encode())
     typer.echo(as_csv(found).rstrip("\n") if str(csv) == "-" else "\n".join(table_lines(found)))
 
 

@@ -2,8 +2,6 @@
 
 import json
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -16,7 +14,7 @@ from analysis.view_file import ViewFile
 from capture.errors import UserError
 from tests.analysis.test_tables import report_of, view_of
 from ui import view_html as module
-from ui.figures import figure_modules, pictures_of
+from ui.figures import pictures_of
 from ui.figures.part import Sentences, Strip, Table
 from ui.view_html import view_html, view_in_html
 from ui.view_sections import N_SHADES, sentences, shade_of, table, token_strip
@@ -154,13 +152,6 @@ def test_the_strip_marks_the_pinned_token_and_says_its_ends():
 def test_long_tables_and_lists_say_how_much_is_left_out():
     assert "and 5 more, in the data" in table(Table("T", ("a",), tuple((n,) for n in range(205))))
     assert "and 1 more, in the data" in sentences(Sentences("S", ("x",) * 201))
-
-
-def test_figures_and_export_are_made_without_streamlit():
-    code = "import sys, ui.figures, ui.view_html, ui.figure_files; ui.figures.figure_modules()"
-    ended = subprocess.run([sys.executable, "-c", f"{code}; sys.exit('streamlit' in sys.modules)"], check=False)
-    assert ended.returncode == 0
-    assert {"outliers", "compare"} <= set(figure_modules())
 
 
 def test_equal_views_give_equal_pages():

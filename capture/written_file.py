@@ -1,0 +1,14 @@
+"""Writing what a person asked for to the file that they named."""
+
+from pathlib import Path
+
+from capture.errors import UserError
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write the file, and the folders on the way to it; raises UserError where that cannot be."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error}.", "Name a file in a folder you may write to.") from error
