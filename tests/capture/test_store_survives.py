@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 N_KILLS = 54
 WRITERS = """
 import os, sys
+import pandas, pyarrow.compute, pyarrow.pandas_compat
 from capture.store import ActivationStore
 from capture.store_jobs import JobRow, write_job
 
@@ -35,7 +36,7 @@ def write(path, n):
         n += 1
 
 
-# Forked, since a fresh start of Python costs more than the life of a writer.
+# Forked, since a start of Python, and of the pandas that DuckDB looks for, costs more than the life of a writer.
 for line in sys.stdin:
     child = os.fork()
     if not child:
