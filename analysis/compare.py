@@ -25,7 +25,7 @@ import numpy as np
 from analysis.compared_quantity import ONE_ROW, Compared, compared_quantities, row_of_change
 from analysis.lens import Measured, Options, ReportLens, find_lens
 from analysis.option import Option
-from analysis.quantity import Quantity
+from analysis.quantity import DOUBLINGS, Quantity
 from analysis.report import Finding, Report
 from analysis.side_difference import differences, recipe_words
 from analysis.token_alignment import Alignment, align
@@ -58,7 +58,7 @@ def combine(reports: tuple[Report, ...], options: Options) -> Measured:
     }
     numbers["changes"] = _changes(compared, numbers)
     numbers["notes"] = _notes(numbers)
-    return Measured(numbers, _arrays(compared, is_text_set), _findings(numbers["changes"], left, right, rows))
+    return Measured(numbers, _arrays(compared, is_text_set), _findings(numbers, left, right, rows))
 
 
 def _shared_lens(left: Report, right: Report) -> str:
@@ -155,27 +155,26 @@ def _by_kind(findings: Sequence[Finding]) -> dict[tuple[str, ...], list[Finding]
     return kinds
 
 
-def _findings(
-    changes: Sequence[Mapping[str, Any]], left: Report, right: Report, rows: Alignment
-) -> tuple[Finding, ...]:
+def _findings(numbers: Mapping[str, Any], left: Report, right: Report, rows: Alignment) -> tuple[Finding, ...]:
     # One of each quantity; two quantities of the same values, as kurtosis is by two ways for a text set, are one.
-    of_quantity = {row["quantity"]: row for row in reversed(changes)}.values()
+    of_quantity = {row["quantity"]: row for row in reversed(numbers["changes"])}.values()
     of_values = {(row["layer"], row["pos"], row["left"], row["right"]): row for row in of_quantity}.values()
     heaviest = sorted(of_values, key=lambda row: -row["weight"])[:MAX_FINDINGS]
-    found = [_on_change(row) for row in heaviest]
+    units = {one["name"]: DOUBLINGS if one["is_log"] else one["unit"] or one["label"] for one in numbers["quantities"]}
+    found = [_on_change(row, units[row["quantity"]]) for row in heaviest]
     pairs = _finding_pairs(left, right)
     found += [_on_one_side(mine, its, rows) for _, mine, its in pairs if mine is None or its is None]
     found += _on_findings(pairs, rows)
     return tuple(sorted(found, key=lambda finding: -finding.score))
 
 
-def _on_change(row: Mapping[str, Any]) -> Finding:
+def _on_change(row: Mapping[str, Any], unit: str) -> Finding:
     where = f"block {row['layer']}" if row["token"] is None else f"token {row['token']!r} of block {row['layer']}"
     place = {"quantity": row["quantity"], "layer": row["layer"]} | ({} if row["pos"] is None else {"pos": row["pos"]})
     sentence = (
         f"The {row['label']} changes most at {where}: {row['left']:.3g} on the left, {row['right']:.3g} on the right."
     )
-    return Finding(sentence, row["change"], f"change of {row['label']}", row["weight"], place)
+    return Finding(sentence, row["change"], unit, row["weight"], place)
 
 
 def _on_findings(pairs: Sequence[tuple[str, Finding | None, Finding | None]], rows: Alignment) -> list[Finding]:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 SET_HAS_NO = "pos"
 """The axis that a text set's arrays lack: they are summed up over tokens."""
+DOUBLINGS = "doublings"
+"""The unit of log2 of a ratio."""
 
 
 @dataclass(frozen=True)

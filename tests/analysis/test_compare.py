@@ -92,6 +92,7 @@ def test_ratios_are_compared_as_doublings():
     found = compared(left, planted(left, "peak", (0, 2), 4 * left.arrays["peak"][0, 2]))
     assert found.arrays["change"][0, 0, 2] == pytest.approx(2.0)
     assert found.numbers["changes"][0]["weight"] == pytest.approx(2.0)
+    assert (found.findings[0].magnitude, found.findings[0].unit) == (pytest.approx(2.0), "doublings")
 
 
 def test_a_ratio_to_zero_is_no_value_but_counts_as_a_change():

@@ -1,5 +1,7 @@
 """Comparing by links: each side is opened from its link, from a kept view, or from the store, on a real lens."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -90,6 +92,13 @@ def test_a_kept_comparison_names_the_side_whose_model_changed(load, store):
     assert changes_since(view, {name: "0" * 32}) == (
         f"The model {name} was {fingerprint[:8]} then and is 00000000 now.",
     )
+
+
+def test_nothing_is_said_of_a_model_that_was_run_in_two_forms(load):
+    report = run(comparing(SHORT, LONGER), load, None).report
+    sides = [{**side, "fingerprint": name * 16} for side, name in zip(report.facts["sides"], "ab", strict=True)]
+    view = view_of(report.spec, [replace(report, facts={**report.facts, "sides": sides})])
+    assert changes_since(view, {report.facts["model"]: "a" * 16}) == ()
 
 
 @pytest.mark.parametrize(

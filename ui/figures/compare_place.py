@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from analysis.quantity import DOUBLINGS
 from analysis.report import Report
 from ui import charts
 
 COLOURS = {"left": charts.CLEAN, "right": charts.STEERED}
-DOUBLINGS = "doublings"
 
 
 @dataclass(frozen=True)
