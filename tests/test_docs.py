@@ -11,6 +11,7 @@ from analysis.lens import lenses, report_lenses
 from analysis.report import REPORT_VERSION
 from analysis.spec import SPEC_VERSION
 from capture.intervention import OPERATORS
+from capture.store_views import VIEWS
 from tests.models import FAMILIES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,6 +71,11 @@ def test_the_format_table_has_the_versions_that_are_written():
     versions = {row[0].partition(":")[0]: row[-1] for row in rows("Formats")}
     assert versions["Spec"] == str(SPEC_VERSION)
     assert versions["Report"] == str(REPORT_VERSION)
+
+
+def test_the_tables_named_are_those_that_sql_sees():
+    named = re.search(r"SQL sees the tables (.*?);", README)[1]
+    assert named.split(", ") == list(VIEWS)
 
 
 def test_the_families_named_are_those_that_are_tested():
