@@ -2,9 +2,11 @@
 
 import io
 import re
+import socket
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,6 @@ WIDTH_PX = 900
 DOTS_PER_PX = 2
 LIMIT_S = 120
 GROUND = "#FFFFFF"
-# A proxy that nobody serves, so that Chromium reaches no other machine.
-NO_NETWORK = {"proxy_server": "http://127.0.0.1:9"}
 NO_BROWSER = "Use the SVG and PNG buttons in the page that Export saves as HTML, or install Chromium."
 
 
@@ -81,11 +81,22 @@ def _draw(jobs: list[dict[str, Any]]) -> None:
     # Without this the page that draws would ask a content network for MathJax.
     page = kaleido.PageGenerator(mathjax=False)
     try:
-        kaleido.write_fig_from_object_sync(jobs, kopts={"page_generator": page, "timeout": LIMIT_S, **NO_NETWORK})
+        with dead_end() as proxy:
+            options = {"page_generator": page, "timeout": LIMIT_S, "proxy_server": proxy}
+            kaleido.write_fig_from_object_sync(jobs, kopts=options)
     except ChromeNotFoundError as error:
         raise UserError("Figures are drawn by Chromium, and none was found here.", NO_BROWSER) from error
     except (BrowserClosedError, BrowserFailedError, TimeoutError) as error:
         raise UserError(f"Chromium did not draw the figures: {type(error).__name__}.", NO_BROWSER) from error
+
+
+@contextmanager
+def dead_end() -> Iterator[str]:
+    """The address of a proxy that refuses everything: Chromium itself asks for updates, the time, a search page."""
+    with socket.socket() as held:
+        # Bound but not listening: nobody else can take the port, and every connection is refused.
+        held.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{held.getsockname()[1]}"
 
 
 def _read(path: Path) -> bytes:
