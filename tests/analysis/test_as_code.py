@@ -15,7 +15,7 @@ from analysis import pipeline
 from analysis.as_code import asked_of_lenses, cli_line, python_script
 from analysis.command_words import flag_values
 from analysis.lens import lenses
-from analysis.spec import Spec, from_code
+from analysis.spec import Spec, from_code, to_code
 from capture.errors import UserError
 from capture.models import load_session
 from tests.models import tiny_llama, tiny_tokenizer
@@ -35,7 +35,8 @@ def model_folder(tmp_path_factory):
 
 
 def ended(command: list[str]) -> str:
-    home = dict(os.environ, HF_HUB_OFFLINE="1", PYTHONPATH=str(ROOT))
+    # One thread, as the tests have: sums in another order differ in the last bit.
+    home = dict(os.environ, HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", PYTHONPATH=str(ROOT))
     return subprocess.run(command, cwd=ROOT, env=home, check=True, capture_output=True, text=True).stdout
 
 
@@ -53,6 +54,25 @@ def test_the_script_and_the_line_make_the_numbers_of_the_view(model_folder, text
     line = cli_line(spec).replace("python", sys.executable, 1)
     assert ended([sys.executable, "-c", python_script(spec)]).splitlines()[-1] == f"numbers {report.digest()}"
     assert f"numbers {report.digest()}" in ended(["sh", "-c", line])
+
+
+def test_a_comparison_is_code_too(model_folder):
+    sides = {
+        side: to_code(Spec("outliers", model_folder, text)) for side, text in (("left", "A bear."), ("right", "A"))
+    }
+    spec = Spec("compare", options=sides)
+    report = pipeline.run(spec, load_session, None).report
+    assert cli_line(spec) == f"python cli.py run compare --left={sides['left']} --right={sides['right']}"
+    line = cli_line(spec).replace("python", sys.executable, 1)
+    assert ended([sys.executable, "-c", python_script(spec)]).splitlines()[-1] == f"numbers {report.digest()}"
+    assert f"numbers {report.digest()}" in ended(["sh", "-c", line])
+
+
+def test_a_short_link_among_the_sides_needs_the_store():
+    spec = Spec("compare", options={"left": "0" * 20, "right": to_code(Spec("outliers", text="a"))})
+    assert cli_line(spec).endswith(" --store")
+    assert "ActivationStore.open()" in python_script(spec)
+    assert "store" not in cli_line(spec.with_(options={"left": spec.options["right"]}))
 
 
 def test_interventions_are_in_the_line_and_in_the_script():
