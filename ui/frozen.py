@@ -40,7 +40,7 @@ def draw_banner(view: ViewFile) -> None:
     with st.container(border=True, gap="xsmall"):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
             when = f" of {at} UTC" if at else ""
-            st.markdown(f":material/ac_unit: **Kept view**{when} · frozen numbers", width="content")
+            st.caption(f":material/ac_unit: **Kept view**{when} · frozen numbers", width="content")
             st.button("Run it now", on_click=state.run_now, help="Leave the kept view and compute its numbers today.")
         if not is_cold():
             with boundary("looking for what has changed"):

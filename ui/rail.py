@@ -10,6 +10,7 @@ from analysis.spec import DTYPES, Spec
 from analysis.text_set import text_sets
 from ui import resources, state
 from ui.boundary import boundary
+from ui.components.keys import draw_keys
 from ui.numbers import say_number
 from ui.open_file import draw_open
 from ui.words import plain, shortened
@@ -41,6 +42,7 @@ def draw_rail(asked: Spec, pages: dict[str, Any], is_of_one_text: bool = True) -
             for page in pages.values():
                 st.page_link(page)
         draw_open(pages)
+        draw_keys()
     return facts
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from analysis.spec import to_code
+from analysis.spec import Spec, to_code
 from analysis.view_file import SUFFIX, ViewFile
 from ui import resources, state
 from ui.answers import exported
@@ -60,8 +60,8 @@ def view_on_screen(answers: "Answers") -> ViewFile:
 
 
 def _share(answers: "Answers") -> None:
+    view = view_on_screen(answers)
     with boundary("keeping what is shared"):
-        view = view_on_screen(answers)
         resources.keep_shared(answer.report.spec for answer in answers if answer.source != "kept view")
         identity = resources.keep_view(view)
         st.markdown("**Short link**")
@@ -73,57 +73,57 @@ def _share(answers: "Answers") -> None:
         st.code(state.link(), language=None, wrap_lines=True)
     st.markdown("**View file**")
     st.caption("One file with these numbers; any Steerscope opens it, without the model.")
-    _download("View file", lambda: view_on_screen(answers).to_bytes(), f"{_stem(answers)}{SUFFIX}", "application/gzip")
+    _download("View file", view.to_bytes, f"{_stem(view)}{SUFFIX}", "application/gzip")
 
 
 def _export(answers: "Answers") -> None:
-    stem = _stem(answers)
+    view = view_on_screen(answers)
+    stem = _stem(view)
     st.caption("The whole view as one page that opens anywhere, offline.")
-    _download("Page (HTML)", lambda: _html(answers), f"{stem}.html", "text/html")
+    _download("Page (HTML)", lambda: _html(view), f"{stem}.html", "text/html")
     st.caption("Every number with where it comes from: CSV, Parquet and JSON in one archive.")
-    _download("Data (ZIP)", lambda: _data(answers), f"{stem}.zip", "application/zip")
+    _download("Data (ZIP)", lambda: _data(view), f"{stem}.zip", "application/zip")
     _download("Report (JSON)", lambda: exported(answers), f"{stem}.json", "application/json")
     st.caption("Its figures as SVG and PNG; drawing them takes a few seconds.")
-    _figures(answers, stem)
+    _figures(view, stem)
     st.caption("The same numbers from a script, or from a shell in the folder of Steerscope.")
-    _code(answers)
+    _code(view.spec)
 
 
-def _download(label: str, make: Any, name: str, mime: str) -> None:
-    st.download_button(label, data=make, file_name=name, mime=mime, on_click="ignore", width="stretch")
+def _download(label: str, made: Any, name: str, mime: str) -> None:
+    """A button that saves what is `made`, or what calling it makes: in a thread that knows no session."""
+    st.download_button(label, data=made, file_name=name, mime=mime, on_click="ignore", width="stretch")
 
 
-def _stem(answers: "Answers") -> str:
-    spec = state.session().shown or answers[0].report.spec
-    return f"{NAME}-{spec.lens}"
+def _stem(view: ViewFile) -> str:
+    return f"{NAME}-{view.spec.lens}"
 
 
-def _html(answers: "Answers") -> str:
+def _html(view: ViewFile) -> str:
     from ui.view_html import view_html
 
-    return view_html(view_on_screen(answers))
+    return view_html(view)
 
 
-def _data(answers: "Answers") -> bytes:
+def _data(view: ViewFile) -> bytes:
     from analysis.tables import data_zip
 
-    return data_zip(view_on_screen(answers))
+    return data_zip(view)
 
 
-def _figures(answers: "Answers", stem: str) -> None:
+def _figures(view: ViewFile, stem: str) -> None:
     """In two steps, since what a download's own making meets could not be said."""
     from ui.figure_files import figure_zip
 
     if st.button("Draw the figures", width="stretch"):
         with boundary("drawing the figures"), st.spinner("Drawing"):
-            drawn = figure_zip(view_on_screen(answers))
+            drawn = figure_zip(view)
             _download("Figures (ZIP)", drawn, f"{stem}-figures.zip", "application/zip")
 
 
-def _code(answers: "Answers") -> None:
+def _code(spec: Spec) -> None:
     from analysis.as_code import cli_line, python_script
 
-    spec = state.session().shown or answers[0].report.spec
     python, shell = st.tabs(["Python", "Shell"])
     python.code(python_script(spec), language="python", height=240)
     shell.code(cli_line(spec), language="bash", wrap_lines=True)
