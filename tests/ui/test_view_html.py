@@ -100,6 +100,13 @@ def test_nothing_that_a_text_says_becomes_an_element():
     assert [sorted(named) for _, named in found] == [sorted(named) for _, named in wanted]
 
 
+def test_json_in_the_page_cannot_end_its_element():
+    value = {"a": "</script><!--<script>&amp;\u2028"}
+    text = module._inert_json(value)
+    assert not set("<>&") & set(text)
+    assert json.loads(text) == value
+
+
 def test_a_lens_that_is_not_known_any_more_keeps_its_findings_and_numbers():
     report = replace(report_of(), spec=Spec("older_lens"), findings=(Finding("It was so.", 1.0, "×", 1.0, {}),))
     page = view_html(view_of(report))
