@@ -69,9 +69,7 @@ def test_figures_hold_the_numbers_of_the_pinned_place():
 def test_a_long_text_has_no_figures_of_single_dimensions():
     report = outliers_of()
     arrays = {name: array for name, array in report.arrays.items() if name != "residual"}
-    gone = {one.name for one in pictures_of(report, {})} - {
-        one.name for one in pictures_of(replace(report, arrays=arrays), {})
-    }
+    every, left = ({one.name for one in pictures_of(each, {})} for each in (report, replace(report, arrays=arrays)))
     assert every - left == {"outliers-dim-layers", "outliers-dim-tokens", "outliers-distribution"}
 
 
