@@ -45,24 +45,9 @@ def answers_of(asked: Spec, load: "Load", progress: Progress) -> "tuple[Answer, 
     """The answer of the Spec's lens, or of every lens for a page that is none; imports what measuring needs."""
     progress(0.0, "starting the engine")
     resources.warm_up()
-    from analysis.lens import lenses, report_lenses
-    from analysis.pipeline import run
+    from analysis import whole_view
 
-    if asked.lens in {**lenses(), **report_lenses()}:
-        return (run(asked, load, resources.store(), progress),)
-    answers, refusals = [], []
-    for number, slug in enumerate(lenses()):
-
-        def part(share: float, words: str, number: int = number) -> None:
-            progress((number + share) / len(lenses()), words)
-
-        try:
-            answers.append(run(asked.with_(lens=slug, options={}), load, resources.store(), part))
-        except UserError as error:
-            refusals.append(error)
-    if not answers:
-        raise refusals[0]
-    return tuple(answers)
+    return whole_view.answers_of(asked, load, resources.store(), progress)
 
 
 def kept_answers(asked: Spec, progress: Progress) -> "tuple[Answer, ...] | None":
