@@ -19,6 +19,7 @@ _mount = st.components.v2.component("steerscope_keys", html="<span></span>", js=
 
 def draw_keys() -> None:
     """Listen for the keys, and offer their list."""
-    with st.popover("Keys", icon=":material/keyboard:", type="tertiary", key="steerscope.keys"):
-        st.markdown("\n".join(f"- `{key}` {what}" for key, what in KEYS.items()))
-    _mount(data={}, key="steerscope-keys-listener")
+    with st.container(gap=None):
+        with st.popover("Keys", icon=":material/keyboard:", type="tertiary", key="steerscope.keys"):
+            st.markdown("  \n".join(f"`{key}` {what}" for key, what in KEYS.items()))
+        _mount(data={}, key="steerscope-keys-listener")
