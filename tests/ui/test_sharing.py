@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from analysis.link import CODE_FIELD, ID_FIELD
+from analysis.link import CODE_FIELD, ID_FIELD, read_link
 from analysis.pipeline import run
 from analysis.report import Report
-from analysis.shared_view import keep_view, view_of
+from analysis.shared_view import keep_view, kept_view, view_of
 from analysis.spec import Spec, from_code, to_code
 from analysis.view_file import ViewFile
 from capture.errors import UserError
@@ -201,3 +201,13 @@ def test_an_exported_page_opens_as_the_view_it_was_made_of(store, view, tiny_ses
     app.sidebar.file_uploader[0].set_value(("theirs.html", view_html(view).encode(), "text/html")).run()
     assert not app.error
     assert address(app) == {ID_FIELD: view.id}
+
+
+def test_share_gives_both_links_under_the_address_that_the_server_was_told(store, monkeypatch):
+    monkeypatch.setenv("STEERSCOPE_BASE_URL", "https://lab.example.org/scope/")
+    app = opened(view=to_code(Spec("outliers", text=TEXT, pins={"pos": 2})))
+    app.session_state["steerscope.share"] = True
+    app.run()
+    short, whole = [read_link(code.value) for code in app.code][:2]
+    assert app.code[0].value.startswith("https://lab.example.org/scope/outliers?id=")
+    assert kept_view(short.id, store).spec == whole.spec == state_of(app).shown
