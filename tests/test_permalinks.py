@@ -108,5 +108,5 @@ def test_its_page_draws_a_kept_view_without_the_model(name, store, monkeypatch):
     app.run()
     assert not app.exception
     assert not app.error
-    shown = "\n".join(one.value for one in app.markdown)
+    shown = "\n".join(one.value for one in (*app.markdown, *app.caption))
     assert f"**Kept view** of {EXPECTED[name]['made']['at'][:16]}" in shown.replace("\\", "")
