@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 from analysis.link import Link
-from analysis.view_file import MAX_FILE_BYTES, SUFFIX, ViewFile, read_view_file
+from analysis.view_file import MAX_FILE_BYTES, SUFFIX
 from capture.errors import UserError
 from ui import resources, state
 from ui.boundary import boundary
@@ -30,7 +30,9 @@ def draw_open(pages: dict[str, Any]) -> None:
 
 
 def _open(data: bytes, pages: dict[str, Any]) -> None:
-    view = view_in(data)
+    from ui.view_html import view_of_bytes
+
+    view = view_of_bytes(data)
     if view.spec.lens not in pages:
         message = f"This file is of a page {view.spec.lens[:40]!r}, which is not here."
         raise UserError(message, f"The pages are: {', '.join(pages)}.")
@@ -38,12 +40,3 @@ def _open(data: bytes, pages: dict[str, Any]) -> None:
     # Another key empties the uploader, which would go there again with every run.
     state.session().n_opened += 1
     st.switch_page(pages[view.spec.lens], query_params=Link(id=identity).query())
-
-
-def view_in(data: bytes) -> ViewFile:
-    """The view in a view file or in an exported page; raises UserError for anything else."""
-    if not data.lstrip().startswith(b"<"):
-        return read_view_file(data)
-    from ui.view_html import view_in_html
-
-    return view_in_html(data.decode("utf-8", "replace"))

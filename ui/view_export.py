@@ -8,17 +8,15 @@ from analysis.lens import Progress
 from analysis.link import read_link
 from analysis.pipeline import Load
 from analysis.tables import data_zip
-from analysis.view_file import SUFFIX, ViewFile, read_view_file
+from analysis.view_file import SUFFIX, ViewFile
 from analysis.whole_view import view_of_link
 from capture.errors import UserError
 from capture.store import ActivationStore
 from capture.written_file import write_file
 from ui.figure_files import figure_files
-from ui.view_html import view_html, view_in_html
+from ui.view_html import view_html, view_of_bytes
 
 PAGES = (".html", ".htm")
-SIGNS = ("<!doctype html", "<html")
-
 
 OpenStore = Callable[[], AbstractContextManager[ActivationStore]]
 
@@ -44,13 +42,6 @@ def view_of_path(path: Path) -> ViewFile:
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}.", "Name a .steerscope or .html file.") from error
     return view_of_bytes(data)
-
-
-def view_of_bytes(data: bytes) -> ViewFile:
-    """The view in the bytes of a view file or of an exported page."""
-    if data[:64].lstrip().lower().startswith(tuple(sign.encode() for sign in SIGNS)):
-        return view_in_html(data.decode("utf-8", "replace"))
-    return read_view_file(data)
 
 
 def view_lines(view: ViewFile) -> list[str]:

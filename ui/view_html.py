@@ -228,3 +228,10 @@ def _policy(scripts: Sequence[str], style: str) -> str:
 
 def _digest(text: str) -> str:
     return f"sha256-{_base64(hashlib.sha256(text.encode()).digest())}"
+
+
+def view_of_bytes(data: bytes) -> ViewFile:
+    """The view in a view file or in an exported page; raises UserError for anything else."""
+    if data[:64].lstrip().startswith(b"<"):
+        return view_in_html(data.decode("utf-8", "replace"))
+    return read_view_file(data)
