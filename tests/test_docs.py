@@ -12,6 +12,8 @@ from analysis.report import REPORT_VERSION
 from analysis.spec import SPEC_VERSION
 from capture.intervention import OPERATORS
 from capture.store_views import VIEWS
+from sae.formats import openai
+from sae.library import FOLDER_FORMATS, WRITERS
 from tests.models import FAMILIES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,6 +73,19 @@ def test_the_format_table_has_the_versions_that_are_written():
     versions = {row[0].partition(":")[0]: row[-1] for row in rows("Formats")}
     assert versions["Spec"] == str(SPEC_VERSION)
     assert versions["Report"] == str(REPORT_VERSION)
+
+
+def test_the_kernel_table_has_every_function_that_has_a_reference():
+    sources = [path.read_text("utf-8") for path in (ROOT / "kernels").glob("*.py")]
+    defined = {name for source in sources for name in re.findall(r"^def (\w+)_reference\(", source, re.MULTILINE)}
+    assert {name for cell in first_cells("Kernels") for name in cell.split("`, `")} == defined
+
+
+def test_the_table_of_sae_layouts_has_every_one_and_says_which_are_written():
+    layouts = {module.NAME for module in (*FOLDER_FORMATS, openai)}
+    table = {row[0].strip("`"): row[-1].strip(" |") for row in rows("Sparse autoencoders from Python")}
+    assert set(table) == layouts
+    assert {name for name, written in table.items() if written == "yes"} == set(WRITERS)
 
 
 def test_the_tables_named_are_those_that_sql_sees():
