@@ -25,6 +25,7 @@ from capture.intervention import Intervention, operator_from_recipe
 from capture.models import model_stamp
 from capture.session import ModelSession
 from capture.store import ActivationStore
+from capture.store_timings import size_class
 
 FINGERPRINT = "fingerprint"
 """What the store remembers of a model by its files, so that a stored Report opens without loading it."""
@@ -74,7 +75,12 @@ def run(spec: Spec, load: Load, store: ActivationStore | None, progress: Progres
     if missing := lens.needs(session.shape):
         raise UserError(f"{lens.title} cannot look at {session.name}: {missing}", "Choose another model or page.")
     checkpoint = _checkpoint(resolved, session, store)
+    goes_on = checkpoint is not None and checkpoint.load() is not None
+    start = _clock(store)
     report = _measure(lens, resolved, session, store, progress, checkpoint)
+    if not goes_on:
+        # A run that goes on where another was stopped took only a part of the time.
+        _note_time(store, "run", report, start)
     notice = _keep(report, store)
     if checkpoint is not None:
         checkpoint.remove()
@@ -107,11 +113,13 @@ def _combined(lens: ReportLens, asked: Spec, load: Load, store: ActivationStore 
     resolved = asked.with_(fingerprint=fingerprint)
     if answer := _stored(resolved, store):
         return answer
+    start = _clock(store)
     measured = lens.combine(tuple(reports), asked.options)
     sides = [dict(one.facts) for one in reports]
     facts = {**_joined(sides), "fingerprint": fingerprint, "sides": sides}
     findings = tuple(replace(finding, lens=lens.slug) for finding in measured.findings)
     report = Report(resolved, facts, measured.numbers, measured.arrays, findings)
+    _note_time(store, "run", report, start)
     progress(1.0, "done")
     return Answer(report, "fresh", _keep(report, store))
 
@@ -164,9 +172,26 @@ def report_key(spec: Spec) -> str:
 
 
 def _stored(spec: Spec, store: ActivationStore | None) -> Answer | None:
+    start = _clock(store)
     text = store.report(report_key(spec)) if store is not None else None
+    if not text:
+        return None
     # The numbers are those of the stored Spec; the pins are those of the one who asks.
-    return Answer(replace(read_report(text), spec=spec), "store") if text else None
+    report = replace(read_report(text), spec=spec)
+    _note_time(store, "read", report, start)
+    return Answer(report, "store")
+
+
+def _clock(store: ActivationStore | None) -> float:
+    return store.clock() if store is not None else 0.0
+
+
+def _note_time(store: ActivationStore | None, action: str, report: Report, start: float) -> None:
+    """Tell the store what reading or making a Report took; loading the model is no part of it."""
+    if store is not None:
+        models = "+".join(sorted({str(facts["fingerprint"])[:8] for facts in report.runs}))
+        shape = f"{report.spec.lens} of {models}, {size_class(report.facts['n_tokens'])} tokens"
+        store.note_time(action, shape, store.clock() - start)
 
 
 def _checkpoint(spec: Spec, session: ModelSession, store: ActivationStore | None) -> StoreCheckpoint | None:

@@ -211,6 +211,11 @@ class ActivationStore:
         """What reading and running were measured to take, for each pair that was compared."""
         return self.timings.savings()
 
+    def note_time(self, action: str, shape: str, seconds: float) -> None:
+        """Note what reading ("read") or making ("run") something of one shape took; `savings` sets them side by side."""
+        self.timings.record(action, shape, seconds)
+        self.timings.pairs.add((shape, shape))
+
     def clear(self, kind: str) -> None:
         """Remove everything of one kind; raises UserError for an unknown kind."""
         if kind not in KINDS:

@@ -1,4 +1,4 @@
-"""Whether reading a kept capture beats running the model again, decided by what each was measured to take."""
+"""Whether reading what is kept beats running the model again, decided by what each was measured to take."""
 
 import statistics
 from collections import defaultdict, deque

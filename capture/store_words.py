@@ -21,7 +21,7 @@ def store_lines(store: ActivationStore) -> list[str]:
         (one.wins or "not known", _ms(one.read_s), _ms(one.run_s), f"{one.n_reads} / {one.n_runs}", one.run_shape)
         for one in store.savings()
     ]
-    head = ("quicker", "reading", "running", "times", "captures of")
+    head = ("quicker", "reading", "running", "times", "what")
     return [*lines, *(_columns([head, *savings]) if savings else [])]
 
 

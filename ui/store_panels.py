@@ -13,6 +13,7 @@ from ui.words import caption, plain, shortened
 
 if TYPE_CHECKING:
     from capture.store import KeptView
+    from capture.store_timings import Saving
 
 KINDS = {
     "report": ("Reports", "The numbers of views, opened again without running. The oldest go first."),
@@ -128,15 +129,23 @@ def savings() -> None:
     found = resources.store().savings()
     st.markdown("### Reading against running")
     if not found:
-        caption("Captures that are kept are read only where that was measured to be quicker. Nothing was timed yet.")
+        caption("What reading a Report took beside making it. Nothing was timed yet: open a view.")
         return
     table = {
-        "read": [one.read_shape for one in found],
-        "run": [one.run_shape for one in found],
+        "what": [_shapes(one) for one in found],
         "reading, ms": [None if one.read_s is None else 1000 * one.read_s for one in found],
         "running, ms": [None if one.run_s is None else 1000 * one.run_s for one in found],
         "quicker": [one.wins or "not known yet" for one in found],
-        "times": [one.n_reads + one.n_runs for one in found],
+        "times read / run": [f"{one.n_reads} / {one.n_runs}" for one in found],
     }
-    st.dataframe(table, hide_index=True, placeholder=NOTHING)
-    caption("Medians of the last few times. What is quicker is what Steerscope does from then on.")
+    columns = {name: st.column_config.NumberColumn(name, format="%.2f") for name in ("reading, ms", "running, ms")}
+    st.dataframe(table, hide_index=True, placeholder=NOTHING, column_config=columns)
+    caption(
+        "Medians of the last few times, without loading the model. A stored Report is always read, so that its numbers "
+        "stay; kept captures are read only where that was quicker."
+    )
+
+
+def _shapes(one: "Saving") -> str:
+    """What was read and what was run; of a Report they are one."""
+    return one.run_shape if one.read_shape == one.run_shape else f"{one.read_shape} | {one.run_shape}"

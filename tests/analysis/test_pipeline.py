@@ -19,6 +19,7 @@ from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.session import ModelSession, ModelShape
 from capture.store import ActivationStore
+from capture.store_timings import size_class
 
 LAST = HookPoint(2, "resid_post")
 
@@ -163,3 +164,25 @@ def test_progress_can_cancel(load) -> None:
 
     with pytest.raises(Cancelled):
         run(SPEC, load, None, cancel)
+
+
+def test_what_reading_and_making_a_report_took_is_set_side_by_side(store, load):
+    answers = [run(SPEC, load, store) for _ in range(3)]
+    assert [one.source for one in answers] == ["fresh", "store", "store"]
+    (saving,) = [one for one in store.savings() if one.run_shape.startswith("total of")]
+    facts = answers[0].report.facts
+    assert saving.run_shape == f"total of {facts['fingerprint'][:8]}, {size_class(facts['n_tokens'])} tokens"
+    assert (saving.n_reads, saving.n_runs, saving.read_shape) == (2, 1, saving.run_shape)
+
+
+def test_loading_the_model_is_no_part_of_what_making_took(tmp_path, tiny_session):
+    store = ActivationStore(tmp_path / "timed.duckdb", clock=lambda: now[0])
+    now = [0.0]
+
+    def load(name: str, dtype: str) -> ModelSession:
+        now[0] += 100.0
+        return tiny_session
+
+    run(SPEC, load, store)
+    assert [one.run_s for one in store.savings() if one.run_shape.startswith("total of")] == [0.0]
+    store.close()

@@ -54,6 +54,14 @@ def test_the_page_has_no_text_and_no_model_in_its_rail(store):
     assert [len(app.sidebar.text_area), len(app.sidebar.selectbox), len(app.sidebar.toggle)] == [0, 0, 0]
 
 
+def test_what_reading_the_report_took_stands_beside_what_making_it_took(store):
+    run(Spec("outliers", text=TEXT), lambda *_: pytest.fail("the model was asked for"), store)
+    timed = opened().dataframe[1].value
+    assert timed["what"][0].startswith("outliers of ")
+    assert timed["times read / run"][0] == "1 / 1"
+    assert timed["reading, ms"][0] > 0
+
+
 def test_clearing_removes_the_kind_that_was_chosen_and_nothing_else(store):
     app = opened()
     press(app, "Remove all reports")
