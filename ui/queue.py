@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from capture.errors import UserError
 from ui.boundary import error_id
 from ui.job import Cancelled, Job, JobKind, Outcome
-from ui.job_ledger import JobLedger
+from ui.job_ledger import ACTIVE, JobLedger
 
 if TYPE_CHECKING:
     from capture.store import ActivationStore
@@ -21,7 +21,6 @@ MAX_WAITING = 20
 """Jobs that one owner may have queued or running."""
 SAVE_S = 5.0
 """Seconds between two writes of a running job's progress."""
-ACTIVE = ("queued", "running")
 
 
 @dataclass(frozen=True)
@@ -204,8 +203,6 @@ class Queue:
         rows = self._ledger.rows()
         with self._changed:
             for row in rows:
-                if row.state in ACTIVE:
-                    row = replace(row, state="queued", words="goes on after a restart")
                 job = Job(row.id, row.name, share=row.share, words=row.words)
                 self._entries[row.id] = _Entry(row, job if row.state in ACTIVE else job.spent())
             self.is_ready = True

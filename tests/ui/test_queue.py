@@ -12,6 +12,7 @@ from capture.errors import UserError
 from capture.store import ActivationStore
 from capture.store_jobs import JobRow, job_rows, write_job
 from ui.job import JobKind, Outcome, Progress
+from ui.job_ledger import MAX_STOPS, JobLedger
 from ui.queue import MAX_WAITING, Queue, Standing, next_in_turn
 
 PATIENCE_S = 20.0
@@ -272,3 +273,35 @@ def test_a_store_that_cannot_be_had_costs_no_job(bench, caplog):
     wait_for(lambda: only(queue).row.state == "done")
     queue.close()
     assert caplog.text.count("will not outlive this server") == 1
+
+
+def stopped(store: ActivationStore, share: float) -> None:
+    """Leave one job as a server leaves it that is stopped while it runs."""
+    write_job(store, JobRow("j", "other kind", '{"name": "j"}', "ann", "j", "running", share, made_at=1.0))
+
+
+def left(store: ActivationStore) -> str:
+    """What the next server makes of that job."""
+    return JobLedger(lambda: store).rows()[0].state
+
+
+def test_a_job_that_stops_the_server_each_time_at_one_place_is_given_up(store):
+    found = []
+    for _ in range(MAX_STOPS):
+        stopped(store, 0.5)
+        found.append(left(store))
+    assert found == ["queued", "queued", "failed"]
+    (row,) = job_rows(store)
+    assert "came no further than 50%" in row.error
+    assert (row.state, left(store)) == ("failed", "failed")
+
+
+def test_a_job_that_comes_further_each_time_goes_on(store):
+    for share in (0.1, 0.2, 0.3, 0.4, 0.5):
+        stopped(store, share)
+        assert left(store) == "queued"
+
+
+def test_a_job_that_only_waits_is_never_given_up(store):
+    stopped(store, 0.5)
+    assert [left(store) for _ in range(2 * MAX_STOPS)] == ["queued"] * 2 * MAX_STOPS
