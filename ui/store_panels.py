@@ -48,7 +48,8 @@ def room() -> None:
         if st.button("Compact", icon=":material/compress:", help="Rewrite the file without the room of what is gone."):
             with boundary("compacting the store"), st.spinner("Rewriting the file"):
                 before, after = store.compact()
-                st.toast(f"The file has {say_bytes(after)}; it had {say_bytes(before)}.")
+                gained = f"it had {say_bytes(before)}" if after < before else "there was no room to gain"
+                st.toast(f"The file has {say_bytes(after)}; {gained}.")
         with st.popover("Clear", icon=":material/delete:", key="steerscope.clear"):
             _clear()
 
