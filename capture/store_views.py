@@ -35,8 +35,8 @@ BUILT_IN_QUERIES = {
         "WHERE s.quantity = 'max_over_median'\nORDER BY s.value DESC LIMIT 50"
     ),
     "How extreme each layer is, by model": (
-        "SELECT r.model, s.layer, median(s.value) AS median_times, max(s.value) AS largest_times, "
-        "count(DISTINCT r.report) AS n_reports\n"
+        "SELECT r.model, s.layer, count(DISTINCT r.report) AS n_reports, "
+        "median(s.value) AS median_times, max(s.value) AS largest_times\n"
         "FROM statistics s JOIN reports r USING (report)\n"
         "WHERE s.quantity = 'max_over_median'\nGROUP BY ALL ORDER BY r.model, s.layer"
     ),

@@ -47,7 +47,7 @@ def sql_box(asked: Spec) -> None:
         if st.button("Ask", type="primary", icon=":material/play_arrow:", disabled=not sql.strip()):
             state.session().query = None
         _save(sql)
-        caption("At most 5 s, 1,000 rows, and reading only; one query runs at a time. The link of this page has it.")
+        caption("At most 5 s, 1,000 rows, and reading only; one query runs at a time. Share gives its link.")
     if not sql.strip():
         st.markdown("Ask the store about everything that was measured on this machine.")
         st.button(f"Show: {EXAMPLE.lower()}", on_click=_ask_known, args=(EXAMPLE,))
