@@ -1,11 +1,9 @@
 """The command line: the same Specs and Reports as the app, without a browser."""
 
-import inspect
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +12,7 @@ import typer
 from capture.errors import UserError
 from capture.written_file import write_file
 from data.recipes.training_recipe import TrainingRecipe
+from sae.commands import sae_app, with_fields
 
 if TYPE_CHECKING:
     from analysis.pipeline import Answer
@@ -29,6 +28,7 @@ app = typer.Typer(
 )
 store_app = typer.Typer(no_args_is_help=True, help="Look at what is kept, ask it by SQL, give its room back.")
 app.add_typer(store_app, name="store")
+app.add_typer(sae_app, name="sae")
 TAKES_LENS_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -187,25 +187,8 @@ def check_model(
         raise typer.Exit(1)
 
 
-def _with_recipe_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with one flag for each field of the training recipe in place of its `**recipe`."""
-    signature = inspect.signature(command)
-    own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
-    flags = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=field.default,
-            annotation=Annotated[field.type, typer.Option(rich_help_panel="Recipe")],
-        )
-        for field in fields(TrainingRecipe)
-    ]
-    command.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
-    return command
-
-
 @app.command()
-@_with_recipe_flags
+@with_fields(TrainingRecipe)
 def train_model(
     text: Annotated[Path, typer.Option(help="Folder with *.train.txt, or with any *.txt.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints and the model; an interrupted run goes on here.")],

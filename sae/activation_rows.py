@@ -15,23 +15,10 @@ from torch import Tensor
 from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.session import ModelSession
+from sae.row_choice import RowChoice
 
 SEPARATOR = "<|endoftext|>"
 MAX_FILE_BYTES = 2_000_000_000
-
-
-@dataclass(frozen=True)
-class RowChoice:
-    """Which rows train an SAE. Outlier tokens are few, huge and alike, and cost latents and FVU."""
-
-    window: int = 256
-    """Tokens of a text that is run at once, BOS included."""
-    bos: bool = True
-    skip_first: bool = True
-    """Leave out position 0, the BOS token where there is one."""
-    massive_ratio: float = 0.0
-    """Leave out rows whose norm is above this multiple of the buffer's median norm; 0 leaves none out."""
-    buffer_rows: int = 131_072
 
 
 @dataclass(frozen=True)
@@ -112,7 +99,7 @@ def windows_of(session: ModelSession, folder: Path, choice: RowChoice) -> list[t
         raise UserError(f"The folder {folder} must hold .txt files to train on; it has none.", "Name another folder.")
     windows: list[tuple[int, ...]] = []
     for path in files:
-        for document in _documents(path):
+        for document in documents_of(path):
             windows += session.windows(document, choice.window, choice.bos)
     return [window for window in windows if len(window) > 1]
 
@@ -121,7 +108,10 @@ def _is_held_out(path: Path) -> bool:
     return path.stem.endswith((".heldout", ".valid", ".validation", ".test"))
 
 
-def _documents(path: Path) -> list[str]:
+def documents_of(path: Path) -> list[str]:
+    """The documents of a text file, divided by lines of `<|endoftext|>`; raises UserError where it cannot be read."""
+    if not path.is_file():
+        raise UserError(f"There is no file {path.name}.", "Name a text file in UTF-8.")
     if path.stat().st_size > MAX_FILE_BYTES:
         raise UserError(f"{path.name} has more than {MAX_FILE_BYTES / 1e9:.0f} GB.", "Split it into smaller files.")
     try:

@@ -18,9 +18,10 @@ from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.session import ModelSession
 from sae import data_parallel
-from sae.activation_rows import ActivationRows, RowChoice
+from sae.activation_rows import ActivationRows
 from sae.autoencoder import Autoencoder, Facts
 from sae.library import save_sae
+from sae.row_choice import RowChoice
 from sae.sae_recipe import SaeRecipe
 from sae.train_step import Training, final_weights, start, take_step
 

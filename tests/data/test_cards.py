@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from capture.models import load_session
+from sae.library import load_sae
+
 DATA = Path(__file__).resolve().parents[2] / "data"
-WEIGHTS = sorted((DATA / "models").rglob("*.safetensors"))
+WEIGHTS = sorted(path for kind in ("models", "saes") for path in (DATA / kind).rglob("*.safetensors"))
 
 
 def digest(path: Path) -> str:
@@ -28,6 +31,19 @@ def test_weights_are_small_and_their_card_has_their_checksum(weights: Path) -> N
 def test_the_bundled_model_has_its_checkpoints() -> None:
     checkpoints = [path for path in WEIGHTS if "checkpoints" in path.parts]
     assert 4 <= len(checkpoints) <= 6
+
+
+def test_the_saes_are_of_the_bundled_model_and_their_cards_have_their_figures() -> None:
+    for table in sorted((DATA / "saes").glob("*/metrics.json")):
+        figures, card = json.loads(table.read_text()), (table.parent / "README.md").read_text()
+        sae = load_sae(table.parent)
+        assert figures["facts"]["sae"] == sae.digest
+        assert figures["facts"]["fingerprint"] == load_session("stories").fingerprint
+        value = {row["name"]: row["value"] for row in figures["rows"]}
+        assert value["dead_share"] < 0.05
+        assert value["loss_recovered_zero"] >= 0.9
+        for name in ("fvu", "loss_recovered_zero", "loss_recovered_mean", "delta_ce"):
+            assert f"| {name} | {value[name]:.4f} |" in card
 
 
 def test_the_corpus_was_sampled_from_the_bundled_model() -> None:

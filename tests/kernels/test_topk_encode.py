@@ -16,7 +16,15 @@ from kernels.certificate import RESULT_ROUNDING, product_error, row_norms
 from kernels.encoder_pack import CHUNK, pack_encoder
 from kernels.topk_encode import topk_encode, topk_encode_reference
 
-SHAPES = [(1, 1, 1, 1), (3, 5, 64, 64), (7, 33, 65, 31), (5, 768, 200, 17), (513, 16, 130, 3), (4, 24, 9000, 32), (3, 8, 700, 150)]
+SHAPES = [
+    (1, 1, 1, 1),
+    (3, 5, 64, 64),
+    (7, 33, 65, 31),
+    (5, 768, 200, 17),
+    (513, 16, 130, 3),
+    (4, 24, 9000, 32),
+    (3, 8, 700, 150),
+]
 """Rows, d_in, d_sae, k: k at both ends and no power of two, d = 768, a row more than a block, several tiles."""
 ROOT = Path(__file__).resolve().parents[2]
 

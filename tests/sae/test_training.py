@@ -11,8 +11,9 @@ import torch
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint
-from sae.activation_rows import ActivationRows, RowChoice, windows_of
+from sae.activation_rows import ActivationRows, windows_of
 from sae.library import load_sae
+from sae.row_choice import RowChoice
 from sae.sae_recipe import SaeRecipe
 from sae.training import Run, train_sae
 

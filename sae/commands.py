@@ -1,0 +1,127 @@
+"""`python cli.py sae …`: train, evaluate and convert SAEs."""
+
+import inspect
+import json
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from capture.errors import UserError
+from sae.row_choice import RowChoice
+from sae.sae_recipe import SaeRecipe
+
+# Modules that load torch are imported inside the commands, so that --help answers at once.
+sae_app = typer.Typer(no_args_is_help=True, help="Train, evaluate and convert sparse autoencoders.")
+Model = Annotated[str, typer.Option(help="Bundled name, transformers folder or hub name.")]
+
+
+def with_fields(*kinds: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A command with one flag for each field of some dataclasses in place of its `**given`."""
+
+    def change(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command)
+        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        flags = [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=Annotated[field.type, typer.Option(rich_help_panel=kind.__name__)],
+            )
+            for kind in kinds
+            for field in fields(kind)
+        ]
+        command.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
+        return command
+
+    return change
+
+
+@sae_app.command("train")
+@with_fields(SaeRecipe, RowChoice)
+def train(
+    hook: Annotated[str, typer.Option(help="Hook point to read, such as blocks.2.hook_resid_post.")],
+    text: Annotated[Path, typer.Option(help="Folder with .txt files; held-out ones are left out.")],
+    out: Annotated[Path, typer.Option(help="Folder for the SAE and its checkpoint; an interrupted run goes on here.")],
+    model: Model = "stories",
+    save_every_s: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 120.0,
+    **given: Any,
+) -> None:
+    """Train an SAE on a model's activations, or go on with a run that stopped; under torchrun by several processes."""
+    from capture.hook_point import HookPoint
+    from capture.models import load_session
+    from sae import data_parallel
+    from sae.activation_rows import windows_of
+    from sae.training import Run, train_sae
+
+    recipe = SaeRecipe(**{field.name: given[field.name] for field in fields(SaeRecipe)})
+    choice = RowChoice(**{field.name: given[field.name] for field in fields(RowChoice)})
+    recipe.check(d_in=1)
+    session = load_session(model)
+    data_parallel.begin()
+    texts = tuple(windows_of(session, text, choice))
+    every = max(1, recipe.n_steps // 100)
+    n_steps = 0
+
+    def tell(share: float, words: str) -> None:
+        nonlocal n_steps
+        n_steps += 1
+        if (n_steps % every == 0 or share >= 1) and data_parallel.rank() == 0:
+            typer.echo(words)
+
+    sae = train_sae(Run(session, texts, HookPoint.parse(hook), recipe, choice, out), tell, save_every_s)
+    data_parallel.end()
+    typer.echo(f"SAE {sae.digest} written to {out}")
+
+
+@sae_app.command("eval")
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="Folder of an SAE in any known layout, or an OpenAI .pt file.")],
+    text: Annotated[Path, typer.Option(help="A .txt file of held-out text, documents divided by <|endoftext|>.")],
+    hook: Annotated[str | None, typer.Option(help="Hook point, where the SAE's files do not say it.")] = None,
+    model: Model = "stories",
+    window: Annotated[int, typer.Option(help="Tokens that are run at once, BOS included.", min=4)] = 256,
+    n_texts: Annotated[int, typer.Option(help="Most windows to look at.", min=1)] = 100,
+    from_pos: Annotated[int, typer.Option(help="First position that is reconstructed and counted.", min=0)] = 1,
+    out: Annotated[Path | None, typer.Option(help="File to write the table to, as JSON.")] = None,
+) -> None:
+    """Print the evaluation table of an SAE, each figure with its interval over texts."""
+    from capture.hook_point import HookPoint
+    from capture.models import load_session
+    from capture.written_file import write_file
+    from sae import evaluation
+    from sae.activation_rows import documents_of
+    from sae.library import load_sae
+
+    session = load_session(model)
+    sae = load_sae(folder)
+    point = hook or sae.facts.hook_point
+    if not point:
+        raise UserError("The SAE's files do not say where it reads.", "Name the hook point with --hook.")
+    windows = [one for document in documents_of(text) for one in session.windows(document, window, bos=True)]
+    found = evaluation.evaluate(sae, session, windows[:n_texts], HookPoint.parse(point), from_pos)
+    typer.echo(f"{folder.name}: {found.n_texts:,} texts, {found.n_tokens:,} tokens of {text.name}, {point}")
+    for row in found.rows:
+        value = "–" if row.value is None else f"{row.value:.4f}"
+        interval = "" if row.low is None else f"({row.low:.4f} to {row.high:.4f})"
+        typer.echo(f"{row.name:30}{value:>10}  {interval:24}{row.unit:18}{row.formula}")
+    if out is not None:
+        table = {"facts": found.facts, "rows": [asdict(row) for row in found.rows], "n_tokens": found.n_tokens}
+        write_file(out, (json.dumps(table, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+@sae_app.command("convert")
+def convert(
+    folder: Annotated[Path, typer.Argument(help="Folder of an SAE in any known layout, or an OpenAI .pt file.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    layout: Annotated[str, typer.Option("--to", help="saelens or sparsify.")] = "saelens",
+) -> None:
+    """Write an SAE in another library's layout."""
+    from sae.library import load_sae, save_sae
+
+    sae = load_sae(folder)
+    save_sae(sae, out, layout)
+    typer.echo(f"{sae.facts.kind}, {sae.facts.d_sae:,} latents, digest {sae.digest}, written to {out} as {layout}")

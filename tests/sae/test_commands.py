@@ -1,0 +1,53 @@
+"""`python cli.py sae …` on the bundled model: train, go on, evaluate, convert; bad input by a sentence."""
+
+import json
+
+import pytest
+
+import cli
+from sae.library import load_sae
+
+STORY = "Once upon a time there was a little bear who lived near a river. He liked to eat honey and to sleep. "
+TRAIN = ["--d-sae=64", "--k=4", "--batch-rows=128", "--total-rows=1280", "--buffer-rows=2000", "--window=64"]
+HOOK = "blocks.2.hook_resid_post"
+
+
+@pytest.fixture
+def text(tmp_path):
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text(STORY * 60)
+    return tmp_path / "text"
+
+
+def run(*arguments, code=0):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["sae", *map(str, arguments)])
+    assert ended.value.code == code
+
+
+def test_an_sae_is_trained_evaluated_and_converted(text, tmp_path, capsys):
+    run("train", "--hook", HOOK, "--text", text, "--out", tmp_path / "sae", *TRAIN)
+    assert "step 10 of 10" in capsys.readouterr().out
+    run("train", "--hook", HOOK, "--text", text, "--out", tmp_path / "sae", *TRAIN)
+    assert "step" not in capsys.readouterr().out
+    run(
+        "eval", tmp_path / "sae", "--text", text / "a.txt", "--n-texts", 4, "--window", 64, "--out", tmp_path / "t.json"
+    )
+    table = json.loads((tmp_path / "t.json").read_text())
+    fvu = next(row for row in table["rows"] if row["name"] == "fvu")
+    assert f"{fvu['value']:.4f}" in capsys.readouterr().out
+    assert fvu["low"] <= fvu["value"] <= fvu["high"]
+    run("convert", tmp_path / "sae", tmp_path / "layers.2", "--to", "sparsify")
+    assert load_sae(tmp_path / "layers.2").facts.hook_point == HOOK
+
+
+def test_bad_input_gets_a_sentence(text, tmp_path, capsys):
+    run("train", "--hook", HOOK, "--text", text, "--out", tmp_path / "sae", "--d-sae", 8, "--k", 9, code=2)
+    assert "k must be from 1 to d_sae = 8" in capsys.readouterr().err
+    run("train", "--hook", "blocks.2.nothing", "--text", text, "--out", tmp_path / "sae", *TRAIN, code=2)
+    assert "nothing" in capsys.readouterr().err
+    run("eval", tmp_path, "--text", text / "a.txt", code=2)
+    assert "none of the layouts" in capsys.readouterr().err
+    run("train", "--hook", HOOK, "--text", text, "--out", tmp_path / "sae", *TRAIN)
+    run("eval", tmp_path / "sae", "--text", text / "none.txt", code=2)
+    assert "There is no file none.txt" in capsys.readouterr().err
