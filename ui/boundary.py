@@ -13,23 +13,29 @@ from ui.words import plain
 LOG = logging.getLogger("steerscope")
 
 
+UNFORESEEN = "Change the text or the model, and try again."
+
+
 @contextmanager
-def boundary(doing: str) -> Iterator[None]:
-    """Shows an error raised inside as a sentence and goes on after the block; `doing` says what was tried."""
+def boundary(doing: str, remedy: str = UNFORESEEN) -> Iterator[None]:
+    """Shows an error raised inside as a sentence and goes on after the block; `doing` says what was tried.
+
+    `remedy` is what to do where nobody foresaw the error.
+    """
     try:
         yield
     except Exception as error:  # noqa: BLE001 - this is the one place that may
-        tell(error, doing)
+        tell(error, doing, remedy)
 
 
-def tell(error: BaseException, doing: str) -> None:
+def tell(error: BaseException, doing: str, remedy: str = UNFORESEEN) -> None:
     """Show an error: message, hint and id."""
     code = error_id(error, doing)
     if isinstance(error, UserError):
         message, hint = error.message, error.hint
     else:
         message = f"Something went wrong while {doing}."
-        hint = "The log of the server has the details under this number. Change the text or the model, and try again."
+        hint = f"The log of the server has the details under this number. {remedy}"
     st.error(f"**{plain(message)}**  \n{plain(hint)}  \n:small[error {code}]", icon=":material/error:")
 
 

@@ -1,6 +1,10 @@
 """A kept view on screen: its numbers are those that were shared; no model is loaded, and nothing is run."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import wraps
+from typing import ParamSpec
 
 import streamlit as st
 
@@ -15,6 +19,26 @@ from ui.words import plain
 SOURCE = "kept view"
 SHOWN_FIRST_S = 1.5
 """Importing holds up the threads that serve the browser, so that the page and its parts go first."""
+REMEDY = "The file may be of another version or not be whole: press Run it now to make its numbers again."
+Given = ParamSpec("Given")
+
+
+def drawing(part: str) -> AbstractContextManager[None]:
+    """The error boundary of a page's part: of a kept view it says that its numbers may be made again."""
+    if state.session().shown_kept is None:
+        return boundary(f"drawing {part}")
+    return boundary(f"drawing {part}", REMEDY)
+
+
+def bounded(draw: Callable[Given, None]) -> Callable[Given, None]:
+    """What a fragment draws, inside the boundary: Streamlit tells a fragment's errors itself, and in other words."""
+
+    @wraps(draw)
+    def told(*given: Given.args, **named: Given.kwargs) -> None:
+        with drawing("a part of this page"):
+            draw(*given, **named)
+
+    return told
 
 
 @dataclass(frozen=True)

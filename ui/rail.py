@@ -11,6 +11,7 @@ from analysis.text_set import text_sets
 from ui import resources, state
 from ui.boundary import boundary
 from ui.components.keys import draw_keys
+from ui.frozen import bounded
 from ui.numbers import say_number
 from ui.open_file import draw_open
 from ui.words import plain, shortened
@@ -131,6 +132,7 @@ def draw_facts(place: Any, report: Report, source: str) -> None:
 
 
 @st.fragment
+@bounded
 def _badge(report: Report) -> None:
     faithfulness = report.facts.get("faithfulness") or {"status": "not checked"}
     colour, word = BADGES.get(faithfulness["status"], ("gray", shortened(str(faithfulness["status"]), 12)))

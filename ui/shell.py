@@ -15,7 +15,7 @@ from analysis.spec import Spec
 from ui import header, state
 from ui.answers import answers_to
 from ui.boundary import boundary, tell
-from ui.frozen import draw_banner, finish_cold_view, is_cold, kept_answers
+from ui.frozen import draw_banner, drawing, finish_cold_view, is_cold, kept_answers
 from ui.rail import draw_facts, draw_rail
 from ui.share import draw_link, draw_tools
 from ui.words import plain
@@ -93,7 +93,7 @@ def run_page(slug: str, module: ModuleType, pages: dict[str, Any], is_of_one_tex
                 draw_banner(kept)
     if answers is None:
         return
-    with boundary("drawing this page"):
+    with drawing("this page"):
         _draw_answers(slug, module, answers, pages, (rail, question, tools))
         finish_cold_view()
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -211,3 +212,15 @@ def test_share_gives_both_links_under_the_address_that_the_server_was_told(store
     short, whole = [read_link(code.value) for code in app.code][:2]
     assert app.code[0].value.startswith("https://lab.example.org/scope/outliers?id=")
     assert kept_view(short.id, store).spec == whole.spec == state_of(app).shown
+
+
+@pytest.mark.parametrize("missing", ["criteria", "gates", "tokens"])
+def test_numbers_of_another_form_are_told_once_and_in_our_words(store, view, no_model, missing):
+    (report,) = view.reports
+    numbers = {name: value for name, value in report.numbers.items() if name != missing}
+    other = view_of(view.spec, (replace(report, numbers=numbers),))
+    app = opened(id=keep_view(other, store))
+    # Streamlit has words of its own for what a fragment raises.
+    assert not app.exception
+    assert app.error
+    assert all("press Run it now" in one.value for one in app.error)

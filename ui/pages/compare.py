@@ -12,6 +12,7 @@ from ui.compare_links import SIDES, link_boxes
 from ui.components import heat_grid, token_strip
 from ui.figures import compare as figures
 from ui.figures.compare_place import Shown, change_by_token, shown, unit_of_change
+from ui.frozen import bounded
 from ui.style import AFTER_SIDE
 from ui.words import caption
 
@@ -44,6 +45,7 @@ def render(report: Report, context: "Context") -> None:
 
 
 @st.fragment
+@bounded
 def _places(report: Report) -> None:
     """Everything that a pin changes: a click redraws this and nothing else."""
     labels = {one["name"]: one["label"] for one in report.numbers["quantities"]}

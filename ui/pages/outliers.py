@@ -9,6 +9,7 @@ from ui import outlier_pictures as pictures
 from ui import outlier_words as words
 from ui import state
 from ui.figures import outliers as figures
+from ui.frozen import bounded
 from ui.style import AFTER_SIDE
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def render(report: Report, context: "Context") -> None:
 
 
 @st.fragment
+@bounded
 def _one_text(report: Report) -> None:
     """Everything that a pin changes: a click redraws this and nothing else."""
     place = figures.shown(report, state.pins())
@@ -78,6 +80,7 @@ def _layer_pictures(report: Report, layer: int) -> None:
 
 
 @st.fragment
+@bounded
 def _text_set(report: Report) -> None:
     place = figures.shown(report, state.pins())
     bound = state.bind("pin.layer", place.layer, lambda chosen: state.pin(layer=chosen))
