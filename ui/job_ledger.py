@@ -1,6 +1,7 @@
 """Where jobs are written down: the store's table, or nowhere where the store cannot be had."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -28,6 +29,7 @@ class JobLedger:
     def __init__(self, store: Callable[[], "ActivationStore | None"]) -> None:
         self._store = store
         self._has_warned = False
+        self._warning = threading.Lock()
 
     def rows(self) -> Sequence["JobRow"]:
         """What earlier processes left, without what ended long ago; what ran then waits for its turn again."""
@@ -92,6 +94,8 @@ class JobLedger:
             self._warn(error)
 
     def _warn(self, error: UserError) -> None:
-        if not self._has_warned:
-            LOG.warning("jobs will not outlive this server: %s", error)
-        self._has_warned = True
+        # The queue's threads and a page's may be refused at the same moment.
+        with self._warning:
+            if not self._has_warned:
+                LOG.warning("jobs will not outlive this server: %s", error)
+            self._has_warned = True
