@@ -61,10 +61,12 @@ def _view(text: str, number: int, load: Load) -> View:
 
 
 def pinned(view: View, pins: Mapping[str, int]) -> tuple[int, int]:
-    """The layer and position on screen with these pins: the highest cell's where nothing is pinned."""
+    """The layer and position on screen with these pins: the highest cell's where nothing of this text is pinned."""
     ratio = view.report.arrays[RATIO]
-    highest = np.unravel_index(int(ratio.argmax()), ratio.shape)
-    return pins.get("layer", int(highest[0])), pins.get("pos", int(highest[1]))
+    highest = [int(index) for index in np.unravel_index(int(ratio.argmax()), ratio.shape)]
+    # A pin stays in the address when a shorter text takes the place of the one it was set on.
+    layer, pos = (pins.get(name, size) for name, size in zip(("layer", "pos"), ratio.shape, strict=True))
+    return layer if layer < ratio.shape[0] else highest[0], pos if pos < ratio.shape[1] else highest[1]
 
 
 def is_shown(tab: Tab, page: str, view: View, pins: Mapping[str, int]) -> bool:
