@@ -20,7 +20,7 @@ from kernels.encoder_pack import pack_encoder
 from kernels.sparse_decode import sparse_decode
 from kernels.topk_encode import topk_encode
 
-ROUNDS, BUDGET_S = 11, 60.0
+ROUNDS, BUDGET_S = 11, 40.0
 _LOG = logging.getLogger(__name__)
 
 

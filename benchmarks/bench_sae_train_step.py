@@ -19,7 +19,7 @@ from sae.sae_recipe import SaeRecipe
 from sae.train_step import Training, start, take_step
 
 SHAPES = ((192, 4096, 32), (768, 24576, 32))
-ROUNDS, BUDGET_S = 9, 90.0
+ROUNDS, BUDGET_S = 9, 45.0
 RATE = 3e-4
 _LOG = logging.getLogger(__name__)
 
