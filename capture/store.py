@@ -212,7 +212,7 @@ class ActivationStore:
         return self.timings.savings()
 
     def note_time(self, action: str, shape: str, seconds: float) -> None:
-        """Note what reading ("read") or making ("run") something of one shape took; `savings` sets them side by side."""
+        """Note what reading ("read") or making ("run") one shape of thing took; `savings` sets them side by side."""
         self.timings.record(action, shape, seconds)
         self.timings.pairs.add((shape, shape))
 

@@ -19,8 +19,16 @@ from analysis.view_file import ViewFile, read_view_file
 from tests.analysis.test_lens_laws import on_set, on_text, session_of
 
 FACTS = {
-    **{"model": "tiny", "revision": "", "fingerprint": "a" * 16, "dtype": "float32", "device": "cpu", "bos": True},
-    **{"processing": "raw", "hook_points": ["blocks.0.hook_resid_post"], "n_tokens": 6, "faithfulness": None},
+    "model": "tiny",
+    "revision": "",
+    "fingerprint": "a" * 16,
+    "dtype": "float32",
+    "device": "cpu",
+    "bos": True,
+    "processing": "raw",
+    "hook_points": ["blocks.0.hook_resid_post"],
+    "n_tokens": 6,
+    "faithfulness": None,
 }
 
 
