@@ -1,6 +1,7 @@
 """Several visitors at once see their own numbers and nobody else's; the same driver as `make load`, for seconds."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,9 +26,11 @@ def plan():
 
 def outcome_of(script, plan, home, pace=QUICK):
     """What three visitors at once met on a server that runs the script."""
-    with streamlit_server(ROOT / script, {"STEERSCOPE_HOME": str(home)}, home / "server.log") as url:
-        asyncio.run(warm_up(url, plan[0][0]))
-        return asyncio.run(drive(url, plan, pace))
+    server = streamlit_server(ROOT / script, {"STEERSCOPE_HOME": str(home)}, home / "server.log")
+    # Browser tests in the same process leave a loop running in this thread.
+    with server as url, ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, warm_up(url, plan[0][0])).result()
+        return thread.submit(asyncio.run, drive(url, plan, pace)).result()
 
 
 def test_visitors_at_once_see_the_numbers_computed_for_them_alone(plan, tmp_path):

@@ -1,6 +1,7 @@
 """Jobs and people in Chromium: a job outlives page, browser and server; two people never see each other's numbers."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -79,7 +80,7 @@ def running_texts(page: Page) -> int:
     """How many texts the tray says are done, once it says so."""
     words = tray(page).get_by_text(" texts").first
     expect(words).to_be_visible(timeout=PATIENCE_MS)
-    return int(words.inner_text().split(" texts")[0].replace(",", ""))
+    return int(re.search(r"([\d,]+) texts", words.inner_text())[1].replace(",", ""))
 
 
 def open_from_tray(page: Page) -> None:

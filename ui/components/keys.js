@@ -39,5 +39,6 @@ function onKey(event) {
 export default function () {
   if (isListening) return;
   document.addEventListener("keydown", onKey);
+  document.documentElement.dataset.steerscopeKeys = "on";
   isListening = true;
 }
