@@ -70,7 +70,7 @@ def test_compare_takes_two_views_from_their_pages(app, browser_page):
 
 def test_keys_share_go_to_the_text_and_list_themselves(app, browser_page):
     page = settled(browser_page(address(app, "outliers")), FOOT["outliers"])
-    page.wait_for_selector("html[data-steerscope-keys=on]", timeout=PATIENCE_MS)
+    page.wait_for_function("document.documentElement.dataset.steerscopeKeys === 'on'", timeout=PATIENCE_MS)
     page.keyboard.press("?")
     expect(page.get_by_text("cancel what runs")).to_be_visible(timeout=PATIENCE_MS)
     page.keyboard.press("?")
