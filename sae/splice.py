@@ -1,5 +1,6 @@
 """Splice: an SAE's reconstruction in place of the activation it reads; zero and mean ablation beside it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,15 @@ from torch import Tensor
 
 from capture.hook_point import HookPoint
 from sae.autoencoder import Autoencoder
+
+
+def _moved(activation: Tensor, target_of: Callable[[Tensor], Tensor], strength: float, first: int) -> Tensor:
+    """The activation with its rows from `first` on moved towards a target by a strength; the others as they are."""
+    skipped = max(0, first)
+    if strength == 0 or skipped >= activation.shape[1]:
+        return activation
+    part = activation[:, skipped:]
+    return torch.cat([activation[:, :skipped], part + strength * (target_of(part) - part)], dim=1)
 
 
 @dataclass(frozen=True)
@@ -34,13 +44,11 @@ class Splice:
         self, activation: Float[Tensor, "batch pos d"], at: HookPoint, first_pos: int
     ) -> Float[Tensor, "batch pos d"]:
         """The activation with its reconstruction in place of it."""
-        skipped = max(0, self.from_pos - first_pos)
-        if self.strength == 0 or skipped >= activation.shape[1]:
-            return activation
-        part = activation[:, skipped:]
-        with torch.no_grad():
-            guess = self.sae.reconstruct(part.reshape(-1, part.shape[-1]))[0].view(part.shape).to(part.dtype)
-        return torch.cat([activation[:, :skipped], part + self.strength * (guess - part)], dim=1)
+        return _moved(activation, self._reconstructed, self.strength, self.from_pos - first_pos)
+
+    @torch.no_grad()
+    def _reconstructed(self, part: Tensor) -> Tensor:
+        return self.sae.reconstruct(part.reshape(-1, part.shape[-1]))[0].view(part.shape).to(part.dtype)
 
     def recipe(self) -> dict[str, Any]:
         """Names the SAE by its digest; whoever reads it must have that SAE."""
@@ -72,12 +80,7 @@ class Ablate:
         self, activation: Float[Tensor, "batch pos d"], at: HookPoint, first_pos: int
     ) -> Float[Tensor, "batch pos d"]:
         """The activation with the constant in place of it."""
-        skipped = max(0, self.from_pos - first_pos)
-        if self.strength == 0 or skipped >= activation.shape[1]:
-            return activation
-        part = activation[:, skipped:]
-        change = self.strength * (self.value.to(part) - part)
-        return torch.cat([activation[:, :skipped], part + change], dim=1)
+        return _moved(activation, self.value.to, self.strength, self.from_pos - first_pos)
 
     def recipe(self) -> dict[str, Any]:
         """Plain JSON with the vector itself."""
