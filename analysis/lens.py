@@ -79,6 +79,9 @@ class Lens:
     """Raised when the numbers change, so that no Report of an older formula is shown."""
     quantities: tuple[Quantity, ...] = ()
     """What its arrays hold, one for each; exports, comparisons and the store's tables are made from them."""
+    settle: Callable[[Options, str], Options] = lambda options, fingerprint: options
+    """The options with names and defaults replaced by what they mean for the model of a fingerprint today, such as the
+    digest of an SAE; the Report is kept under these, and says them."""
 
 
 @dataclass(frozen=True)

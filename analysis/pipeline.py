@@ -65,11 +65,11 @@ def run(spec: Spec, load: Load, store: ActivationStore | None, progress: Progres
         return _combined(lens, asked, load, store, progress)
     stamp = model_stamp(spec.model, spec.dtype)
     fingerprint = spec.fingerprint or (store.remembered(FINGERPRINT, stamp) if store is not None and stamp else None)
-    if fingerprint and (answer := _stored(asked.with_(fingerprint=fingerprint), store)):
+    if fingerprint and (answer := _stored(_settled(lens, asked, fingerprint), store)):
         return answer
     progress(0.0, f"loading {spec.model}")
     session = load(spec.model, spec.dtype)
-    resolved = asked.with_(fingerprint=session.fingerprint)
+    resolved = _settled(lens, asked, session.fingerprint)
     if answer := _stored(resolved, store):
         return answer
     if missing := lens.needs(session.shape):
@@ -87,6 +87,10 @@ def run(spec: Spec, load: Load, store: ActivationStore | None, progress: Progres
     if store is not None and stamp and not notice:
         store.remember(FINGERPRINT, stamp, session.fingerprint)
     return Answer(report, "fresh", notice)
+
+
+def _settled(lens: Lens, asked: Spec, fingerprint: str) -> Spec:
+    return asked.with_(fingerprint=fingerprint, options=lens.settle(asked.options, fingerprint))
 
 
 def _check(spec: Spec) -> None:

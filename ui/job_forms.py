@@ -1,6 +1,5 @@
 """Forms that start long work: train a small model on a folder of text."""
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,10 @@ import streamlit as st
 
 from analysis.text_set import read_text_set
 from capture.errors import UserError
+from capture.home import home_folder
 from ui import visitor
 from ui.boundary import boundary
-from ui.job_kinds import ROOT, TRAIN, queue
+from ui.job_kinds import TRAIN, queue
 
 SIZES = {
     "tiny: 2 blocks of 64": {"d_model": 64, "n_layers": 2, "n_heads": 2, "d_mlp": 192, "d_vocab": 1024},
@@ -25,8 +25,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 def models_folder() -> Path:
     """Where trained models go: `models` in $STEERSCOPE_HOME, or in data/cache."""
-    home = os.environ.get("STEERSCOPE_HOME")
-    return (Path(home).expanduser() if home else ROOT / "data" / "cache").resolve() / "models"
+    return home_folder() / "models"
 
 
 def train_form() -> None:
