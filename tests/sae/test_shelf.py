@@ -43,7 +43,8 @@ def test_a_changed_sae_has_another_digest_and_the_old_one_is_refused(tmp_path):
 
 def test_a_folder_is_hashed_once(tmp_path, monkeypatch):
     save_sae(made("topk"), tmp_path / "mine")
-    digest = shelf.put_on_shelf(tmp_path / "mine").digest
+    shelf.put_on_shelf(tmp_path / "mine")
+    digest = shelf.find_shelved("mine").digest
     monkeypatch.setattr(shelf, "_read", lambda folder, stamp: pytest.fail(f"{folder} was read again"))
     assert shelf.find_shelved("mine").digest == digest
 
