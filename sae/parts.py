@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from capture.errors import UserError
-from sae.autoencoder import Autoencoder, Facts, Gate
+from sae.autoencoder import Autoencoder, Gate
+from sae.facts import Facts
 
 
 def tensor(found: Mapping[str, Any], *names: str) -> Tensor:

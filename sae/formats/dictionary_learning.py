@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from capture.errors import UserError
-from sae.autoencoder import Autoencoder, Facts
+from sae.autoencoder import Autoencoder
+from sae.facts import Facts
 from sae.parts import assemble, oriented, tensor
 from sae.tensor_file import read_config, read_tensors
 

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 from capture.errors import UserError
 from sae import tensor_file
-from sae.autoencoder import Autoencoder, Facts
+from sae.autoencoder import Autoencoder
+from sae.facts import Facts
 from sae.library import load_sae, proof, save_sae
 from tests.saes import D_IN, D_SAE, K, made, normal
 
