@@ -60,7 +60,8 @@ class Autoencoder:
         read, scaling = self._read(x)
         codes = self._encode(read)
         out = self.decode(codes)
-        out = scaling.undo(out) if scaling is not None else out
+        # A transcoder's output is another activation, to which the input's scale says nothing.
+        out = scaling.undo(out) if scaling is not None and not self.facts.is_transcoder else out
         return (out if self.W_skip is None else out + x.float() @ self.W_skip), codes
 
     @cached_property

@@ -39,7 +39,7 @@ def read(folder: Path) -> Autoencoder:
         kind,
         d_in,
         d_sae,
-        int(found["k"]) if kind == "topk" and "k" in found else None,
+        int(found["k"]) if kind in ("topk", "batch_topk") and "k" in found else None,
         hook_point=hook_point,
         subtracts_b_dec=kind != "jumprelu",
         group_sizes=tuple(int(size) for size in found.get("group_sizes", ())),
