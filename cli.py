@@ -254,7 +254,7 @@ def store_compact() -> None:
 
 @store_app.command("clear")
 def store_clear(
-    kind: Annotated[str, typer.Argument(help="What to remove: report, view, statistics, capture.")],
+    kind: Annotated[str, typer.Argument(help="What to remove: report, view, statistics, capture, dashboard.")],
 ) -> None:
     """Remove everything of one kind."""
     with _open_store() as store:
