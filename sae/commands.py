@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -15,6 +16,7 @@ from sae.sae_recipe import SaeRecipe
 
 # Modules that load torch are imported inside the commands, so that --help answers at once.
 sae_app = typer.Typer(no_args_is_help=True, help="Train, evaluate and convert sparse autoencoders.")
+TELL_S = 10.0
 Model = Annotated[str, typer.Option(help="Bundled name, transformers folder or hub name.")]
 
 
@@ -54,27 +56,38 @@ def train(
     from capture.hook_point import HookPoint
     from capture.models import load_session
     from sae import data_parallel
-    from sae.activation_rows import windows_of
+    from sae.activation_rows import width_at, windows_of
     from sae.training import Run, train_sae
 
     recipe = SaeRecipe(**{field.name: given[field.name] for field in fields(SaeRecipe)})
     choice = RowChoice(**{field.name: given[field.name] for field in fields(RowChoice)})
-    recipe.check(d_in=1)
-    session = load_session(model)
-    data_parallel.begin()
-    texts = tuple(windows_of(session, text, choice))
-    every = max(1, recipe.n_steps // 100)
-    n_steps = 0
+    recipe.check()
+    at = HookPoint.parse(hook)
+    device = data_parallel.begin()
+    try:
+        session = load_session(model, recipe.precision, device)
+        recipe.check(width_at(session, at))
+        run = Run(session, windows_of(session, text, choice), at, recipe, choice, out)
+        tell = Teller(recipe.n_steps) if data_parallel.rank() == 0 else lambda share, words: None
+        sae = train_sae(run, tell, save_every_s)
+        if data_parallel.rank() == 0:
+            typer.echo(f"SAE {sae.digest} written to {out}")
+    finally:
+        data_parallel.end()
 
-    def tell(share: float, words: str) -> None:
-        nonlocal n_steps
-        n_steps += 1
-        if (n_steps % every == 0 or share >= 1) and data_parallel.rank() == 0:
+
+class Teller:
+    """Prints the figures of a training at its first and last step and between them each hundredth or ten seconds."""
+
+    def __init__(self, n_steps: int) -> None:
+        self.every, self.n_told, self.told_s = max(1, n_steps // 100), 0, float("-inf")
+
+    def __call__(self, share: float, words: str) -> None:
+        self.n_told += 1
+        now = time.monotonic()
+        if self.n_told % self.every == 0 or share >= 1 or now - self.told_s > TELL_S:
             typer.echo(words)
-
-    sae = train_sae(Run(session, texts, HookPoint.parse(hook), recipe, choice, out), tell, save_every_s)
-    data_parallel.end()
-    typer.echo(f"SAE {sae.digest} written to {out}")
+            self.told_s = now
 
 
 @sae_app.command("eval")

@@ -53,6 +53,12 @@ def _allowed() -> set[str]:
     return set()
 
 
+def allowed_models() -> tuple[str, ...]:
+    """Every model that may be loaded here, by name: the catalogue, then those that a person chose."""
+    names = [card.name for card in catalogue()]
+    return (*names, *sorted(_allowed() - set(names)))
+
+
 def check_faithfulness(spec: Spec) -> dict[str, Any]:
     """The Spec's text (the first one of a text set) run with hooks and without, as the badge's numbers."""
     from capture.faithfulness import check
