@@ -1,4 +1,4 @@
-"""Intervention: the protocol that every change to an activation meets, and the two elementary operators.
+"""Intervention: the protocol that every change to an activation meets, and the elementary operators.
 
 Operators that need more than tensors, such as an SAE, live in rooms above this one and are found by discovery.
 """
@@ -16,10 +16,10 @@ from torch import Tensor
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint
+from capture.mask import KeepLargest, MaskBelow, MaskWeakNeurons, Weight
+from capture.recipe_number import read_number, read_position
 
 Recipe = dict[str, Any]
-MAX_NUMBER = 3.0e38
-MAX_POSITION = 2**31
 
 
 @runtime_checkable
@@ -38,6 +38,15 @@ class Intervention(Protocol):
 
     def recipe(self) -> Recipe:
         """Plain JSON with a `kind`, from which the same intervention can be made again."""
+        ...
+
+
+@runtime_checkable
+class ReadsWeights(Protocol):
+    """An intervention that needs weights of the model it runs in: every run gives them."""
+
+    def with_weights(self, weight: Weight) -> Intervention:
+        """The same intervention for one model; `weight(kind, layer)` reads its weights."""
         ...
 
 
@@ -157,24 +166,7 @@ class ReplaceEntries:
         return cls(HookPoint.parse(recipe["at"]), entries, read_number(recipe["strength"]))
 
 
-def read_number(given: Any) -> float:
-    """A number that float32 can hold; raises ValueError or TypeError for anything else."""
-    if isinstance(given, bool) or not isinstance(given, int | float):
-        raise TypeError(f"{str(given)[:20]!r} is no number")
-    # NaN compares as false too.
-    if not abs(given) <= MAX_NUMBER:
-        raise ValueError(f"{str(given)[:20]} is beyond float32")
-    return float(given)
-
-
-def read_position(given: Any) -> int:
-    """A whole number from 0 on that a tensor can be indexed by."""
-    if read_number(given) != int(given) or not 0 <= given <= MAX_POSITION:
-        raise ValueError(f"{str(given)[:20]} is no position")
-    return int(given)
-
-
-OPERATORS = (AddVector, ReplaceEntries)
+OPERATORS = (AddVector, ReplaceEntries, MaskBelow, KeepLargest, MaskWeakNeurons)
 METHODS = "steering.methods"
 """The package whose modules may each add an `OPERATOR`. It is above this room, so it is known by its name alone, and
 looked at only once a recipe asks for a kind that is not elementary."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint
-from capture.intervention import read_number, read_position
+from capture.recipe_number import read_number, read_position
 from sae.autoencoder import Autoencoder
 from sae.normalisation import normalise
 from sae.shelf import find_shelved, load_shelved
