@@ -39,8 +39,11 @@ def load(name: str, dtype: str) -> "ModelSession":
 
 
 def is_allowed(name: str) -> bool:
-    """Whether a model is in the catalogue or was chosen by a person since this server started."""
-    return name in _allowed() or name in {card.name for card in catalogue()}
+    """Whether a model, or the model whose checkpoint it is, is in the catalogue or was chosen by a person here."""
+    from capture.model_source import parted
+
+    known = {*_allowed(), *(card.name for card in catalogue())}
+    return name in known or (name.rpartition("@")[0] in known and parted(name)[1] != "")
 
 
 def allow(name: str) -> None:

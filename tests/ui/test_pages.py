@@ -243,6 +243,13 @@ def test_the_loader_refuses_a_model_that_only_a_link_named(tmp_path):
         resources.load(str(tmp_path), "float32")
 
 
+def test_a_link_may_name_a_checkpoint_of_a_model_that_it_may_name(tmp_path):
+    assert resources.is_allowed("stories@at-4M")
+    assert not resources.is_allowed(f"{tmp_path}@at-4M")
+    (tmp_path / "stories@at-4M").mkdir()
+    assert not resources.is_allowed(f"{tmp_path}/stories@at-4M")
+
+
 def test_the_badge_checks_the_text_on_screen(open_app, tiny_session):
     from capture.faithfulness import check
 
