@@ -1,4 +1,4 @@
-"""Intervention: the protocol that every change to an activation meets, and the two elementary operators."""
+"""Intervention: the protocol that every change to an activation meets, and the elementary operators."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from torch import Tensor
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint
+from capture.mask import KeepLargest, MaskBelow, MaskWeakNeurons, Weight
+from capture.recipe_number import read_number, read_position
 
 Recipe = dict[str, Any]
-MAX_NUMBER = 3.0e38
-MAX_POSITION = 2**31
 
 
 @runtime_checkable
@@ -32,6 +32,15 @@ class Intervention(Protocol):
 
     def recipe(self) -> Recipe:
         """Plain JSON with a `kind`, from which the same intervention can be made again."""
+        ...
+
+
+@runtime_checkable
+class ReadsWeights(Protocol):
+    """An intervention that needs weights of the model it runs in: every run gives them."""
+
+    def with_weights(self, weight: Weight) -> Intervention:
+        """The same intervention for one model; `weight(kind, layer)` reads its weights."""
         ...
 
 
@@ -77,9 +86,9 @@ class AddVector:
         """The intervention that a recipe describes."""
         return cls(
             HookPoint.parse(recipe["at"]),
-            tuple(_number(entry) for entry in recipe["vector"]),
-            _number(recipe["strength"]),
-            _position(recipe["from_pos"]),
+            tuple(read_number(entry) for entry in recipe["vector"]),
+            read_number(recipe["strength"]),
+            read_position(recipe["from_pos"]),
         )
 
 
@@ -145,30 +154,13 @@ class ReplaceEntries:
     def from_recipe(cls, recipe: Recipe) -> "ReplaceEntries":
         """The intervention that a recipe describes."""
         entries = tuple(
-            Entry(None if pos is None else _position(pos), _position(dim), _number(value))
+            Entry(None if pos is None else read_position(pos), read_position(dim), read_number(value))
             for pos, dim, value in recipe["entries"]
         )
-        return cls(HookPoint.parse(recipe["at"]), entries, _number(recipe["strength"]))
+        return cls(HookPoint.parse(recipe["at"]), entries, read_number(recipe["strength"]))
 
 
-def _number(given: Any) -> float:
-    """A number that float32 can hold; raises ValueError or TypeError for anything else."""
-    if isinstance(given, bool) or not isinstance(given, int | float):
-        raise TypeError(f"{str(given)[:20]!r} is no number")
-    # NaN compares as false too.
-    if not abs(given) <= MAX_NUMBER:
-        raise ValueError(f"{str(given)[:20]} is beyond float32")
-    return float(given)
-
-
-def _position(given: Any) -> int:
-    """A whole number from 0 on that a tensor can be indexed by."""
-    if _number(given) != int(given) or not 0 <= given <= MAX_POSITION:
-        raise ValueError(f"{str(given)[:20]} is no position")
-    return int(given)
-
-
-OPERATORS = (AddVector, ReplaceEntries)
+OPERATORS = (AddVector, ReplaceEntries, MaskBelow, KeepLargest, MaskWeakNeurons)
 
 
 def operator_from_recipe(recipe: Recipe) -> Intervention:

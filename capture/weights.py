@@ -1,30 +1,41 @@
 """Reading a model's weights, one spelling for all families."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from capture.errors import UserError
-from capture.wiring import Wiring
 
-KINDS = ("W_in", "W_gate", "W_out", "ln1", "ln2", "W_E", "W_U")
+if TYPE_CHECKING:
+    from capture.wiring import Wiring
+
+KINDS = ("W_in", "W_gate", "W_out", "W_out_norms", "ln1", "ln2", "W_E", "W_U")
 _GLOBAL = ("W_E", "W_U")
 
 
-def read_weight(wiring: Wiring, kind: str, layer: int) -> Tensor:
+def read_weight(wiring: "Wiring", kind: str, layer: int) -> Tensor:
     """A detached view of one weight, input axis first; raises UserError where the model has none of that kind."""
     if kind not in KINDS:
         raise UserError(f"No weight is called {kind!r}.", f"Choose one of: {', '.join(KINDS)}.")
     n_layers = wiring.bridge.cfg.n_layers
     if not 0 <= layer < n_layers:
         raise UserError(f"Layer {layer} does not exist: the model has layers 0 to {n_layers - 1}.", "Pick one of them.")
+    if kind == "W_out_norms":
+        return _row_norms(wiring, layer)
     weight = getattr(wiring.bridge, kind) if kind in _GLOBAL else _block_weight(wiring, kind, layer)
     if weight is None:
         raise UserError(f"Block {layer} of this model has no {kind}.", "Choose a model or a block that has it.")
     return weight.detach()
 
 
-def _block_weight(wiring: Wiring, kind: str, layer: int) -> Tensor | None:
+def _row_norms(wiring: "Wiring", layer: int) -> Tensor:
+    """The length of what each neuron writes at a value of 1, float32; computed once for a model."""
+    if layer not in wiring.row_norms:
+        wiring.row_norms[layer] = read_weight(wiring, "W_out", layer).float().norm(dim=1)
+    return wiring.row_norms[layer]
+
+
+def _block_weight(wiring: "Wiring", kind: str, layer: int) -> Tensor | None:
     block = wiring.bridge.blocks[layer]
     if kind in ("ln1", "ln2"):
         return _gain(getattr(block, kind, None), wiring.bridge.cfg)

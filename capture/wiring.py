@@ -7,7 +7,7 @@
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,7 +15,8 @@ from torch import Tensor
 
 from capture.errors import UserError
 from capture.hook_point import BLOCK_SITES, GLOBAL_SITES, HookPoint
-from capture.intervention import Intervention
+from capture.intervention import Intervention, ReadsWeights
+from capture.weights import read_weight
 
 Reader = Callable[[Tensor], None]
 
@@ -34,6 +35,7 @@ class Wiring:
     flat: frozenset[HookPoint]
     mixtures: frozenset[int]
     device: torch.device
+    row_norms: dict[int, Tensor] = field(default_factory=dict)
 
 
 class _EnoughError(Exception):
@@ -127,7 +129,8 @@ def run(
     and must not write to them. Every hook is off again when this returns or raises.
     """
     n_batch, n_pos = ids.shape
-    hooks = [(at, _editing(change, at, first_pos, n_pos)) for change in interventions for at in change.hook_points()]
+    changes = [_with_weights(wiring, change) for change in interventions]
+    hooks = [(at, _editing(change, at, first_pos, n_pos)) for change in changes for at in change.hook_points()]
     hooks += [(at, _reading(reader, at in wiring.flat, (n_batch, n_pos))) for at, reader in readers.items()]
     attached = []
     try:
@@ -144,6 +147,12 @@ def run(
     finally:
         for hook_point in attached:
             hook_point.remove_hooks(dir="fwd", level=_LEVEL)
+
+
+def _with_weights(wiring: Wiring, change: Intervention) -> Intervention:
+    if not isinstance(change, ReadsWeights):
+        return change
+    return change.with_weights(lambda kind, layer: read_weight(wiring, kind, layer))
 
 
 def _last_needed(wiring: Wiring, readers: Mapping[HookPoint, Reader]) -> Any:
