@@ -23,11 +23,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from analysis import sparsity
 from analysis.cett import edge_for
 from analysis.lens import Measured, Options, Progress, Series, SeriesLens
 from analysis.quantity import Quantity
 from analysis.sparse_pass import run_candidates
-from analysis.sparsity import LENS, P
 from analysis.sparsity_dense import DensePass, points_of
 from analysis.sparsity_law_report import Point, report_of
 from analysis.sparsity_methods import cett_masks
@@ -85,7 +85,7 @@ def measure(series: Series, options: Options, progress: Progress) -> Measured:
     for number, one in enumerate(series.checkpoints):
         progress(0.5 * number / n, f"running {one.name} as it is")
         seen[one.name] = _dense(sessions.open(one), series)
-    p = float(options[P.name])
+    p = float(options["p"])
     steps = _joint_target(sessions, seen, series.checkpoints[-N_JOINT:], p, progress)
     points = []
     for number, one in enumerate(series.checkpoints):
@@ -99,7 +99,7 @@ def measure(series: Series, options: Options, progress: Progress) -> Measured:
 def _dense(session: ModelSession, series: Series) -> Seen:
     texts = tuple(session.tokens(text, series.bos) for text in series.texts)
     if not any(len(tokens) > 1 for tokens in texts):
-        raise UserError("Perplexity needs at least one predicted token; no text has two tokens.", "Choose longer texts.")
+        raise UserError("Perplexity needs a predicted token, and no text here has two tokens.", "Choose longer texts.")
     dense = DensePass(session, texts)
     session.stream(texts, points_of(session.shape), dense.update)
     curves = dense.curves
@@ -154,12 +154,12 @@ SERIES_LENS = SeriesLens(
     question="How does the share of neurons that a model needs change while it is trained?",
     paper="Luo et al. 2025, Sparsing Law, arXiv 2411.02335: section 4 and table 1.",
     how_to_read=(
-        "Each point is one checkpoint: the share of its MLP neurons that must stay, so that perplexity rises by at most "
-        "the budget, with one CETT target for all checkpoints. The line is the law that the paper found for this kind "
+        "Each point is one checkpoint: the share of its MLP neurons that must stay for perplexity to rise by no more "
+        "than the budget, with one CETT target for all checkpoints. The line is the law that the paper found for this kind "
         "of activation; where few points cannot tell its parameters, the sentence above the picture says so."
     ),
-    options=(P,),
-    needs=LENS.needs,
+    options=tuple(one for one in sparsity.OPTIONS if one.name == "p"),
+    needs=sparsity.LENS.needs,
     hook_points=hook_points,
     measure=measure,
     quantities=(

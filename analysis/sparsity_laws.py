@@ -245,7 +245,9 @@ def fit_sentence(fit: Fit) -> str:
         )
     unknown = [name for name, interval in fit.intervals.items() if interval is None]
     if unknown:
-        told = f"the limit A0 is {limit} in the best fit, and other values of {_joined(unknown)} fit nearly as well"
+        told = (
+            f"other values of {_joined(unknown)} fit nearly as well, so that the limit of the best fit is no forecast"
+        )
         return f"{n} points cannot identify all {len(names)} parameters: {told}."
     low, high = fit.intervals["A0"] or (fit.law.limit, fit.law.limit)
     return (
