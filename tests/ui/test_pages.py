@@ -14,7 +14,7 @@ from ui import answers, resources, shell, state
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 TEXT = "Once upon a time a small bear sat near the river."
-PAGES = ("what_stands_out", "outliers")
+PAGES = ("what_stands_out", "outliers", "sparsity")
 ODD_TEXTS = {
     "one token": "a",
     "emoji": "a 🙂 and a 👩‍👩‍👧",
@@ -92,7 +92,7 @@ def test_the_landing_page_is_filled_with_the_tour_at_once(open_app):
 
 @pytest.mark.parametrize("slug", PAGES)
 def test_a_link_restores_text_options_and_pins(open_app, slug):
-    options = {"what_if": "zero"} if slug == "outliers" else {}
+    options = {"outliers": {"what_if": "zero"}, "sparsity": {"p": 5.0}}.get(slug, {})
     spec = Spec(slug, text=TEXT, bos=False, options=options, pins={"layer": 1, "pos": 2, "dim": 3})
     first = shown(open_app(spec))
     again = open_app(first)
