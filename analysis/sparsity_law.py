@@ -155,8 +155,8 @@ SERIES_LENS = SeriesLens(
     paper="Luo et al. 2025, Sparsing Law, arXiv 2411.02335: section 4 and table 1.",
     how_to_read=(
         "Each point is one checkpoint: the share of its MLP neurons that must stay for perplexity to rise by no more "
-        "than the budget, with one CETT target for all checkpoints. The line is the law that the paper found for this kind "
-        "of activation; where few points cannot tell its parameters, the sentence above the picture says so."
+        "than the budget, with one CETT target for all checkpoints. The line is the law that the paper found for this "
+        "kind of activation; where few points cannot tell its parameters, the sentence above the picture says so."
     ),
     options=tuple(one for one in sparsity.OPTIONS if one.name == "p"),
     needs=sparsity.LENS.needs,

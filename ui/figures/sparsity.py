@@ -147,9 +147,11 @@ def frontier(report: Report) -> Picture:
         y="loss above dense (nats a token)",
         marks=[Mark("y", float(np.log1p(one / 100)), f"{one:g} %") for one in BUDGETS],
         y_range=(low - 0.02 * top, top),
-        height=380,
+        height=460,
     )
-    drawn.update_layout(legend={"y": -0.22, "yanchor": "top", "x": 0, "xanchor": "left"}, margin={"t": 8})
+    # Below the axis's title, one method a line: names with their tensors are long.
+    under = {"yref": "container", "y": 0.01, "yanchor": "bottom", "x": 0, "xanchor": "left", "orientation": "v"}
+    drawn.update_layout(legend=under, margin={"t": 8, "b": 190})
     caption = (
         "Each method at several budgets: what it costs in loss against the share of the FFN's weights that a sparse "
         f"decode need not read, over {_texts(report)}. The legend names the tensor that has the zeros; points above "

@@ -32,7 +32,9 @@ def render(report: Report, context: "Context") -> None:
     _places(report)
     if report.numbers["is_searched"]:
         pictures.side_by_side((figures.frontier(report), figures.curve(report)))
-    _neurons(report)
+    if report.spec.text_set:
+        st.markdown("### Neurons that few texts need")
+        pictures.show(specialised(report))
     writing(report)
     left, right = st.columns([3, 2], gap="medium")
     with left:
@@ -105,14 +107,8 @@ def _places(report: Report) -> None:
         pictures.show(figures.layers(report, place))
     with after_side:
         st.markdown("### How often a neuron is kept")
+        st.markdown(plain(" ".join(parts.neurons(report))))
         pictures.show(frequencies(report, place.layer))
-
-
-def _neurons(report: Report) -> None:
-    """Always-on, never-on and specialised neurons."""
-    st.markdown(plain(" ".join(parts.neurons(report))))
-    if report.spec.text_set:
-        pictures.show(specialised(report))
 
 
 def _pair(report: Report, context: "Context") -> None:
