@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from analysis.commands import sparsity_law
 from capture.errors import UserError
 from capture.written_file import write_file
 from data.recipes.training_recipe import TrainingRecipe
@@ -233,6 +234,9 @@ def make_texts(
 
     path = sample(model_folder, out, n_texts=n_texts, n_tokens=n_tokens, seed=seed, report=typer.echo)
     typer.echo(f"Texts written to {path}")
+
+
+app.command()(sparsity_law)
 
 
 @store_app.command("show")
