@@ -28,7 +28,10 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: its value, the middle 95 % over resampled texts (None where there is no such thing), its formula."""
+    """One figure: its value, the middle 95 % over resampled texts (None where there is no such thing), its formula.
+
+    `interval_over` is what was resampled: texts, latents or places.
+    """
 
     name: str
     value: float | None
@@ -36,6 +39,7 @@ class Row:
     high: float | None
     unit: str
     formula: str
+    interval_over: str = "texts"
 
 
 @dataclass(frozen=True)
