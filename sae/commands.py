@@ -3,7 +3,7 @@
 import inspect
 import json
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,31 +86,40 @@ def evaluate(
     window: Annotated[int, typer.Option(help="Tokens that are run at once, BOS included.", min=4)] = 256,
     n_texts: Annotated[int, typer.Option(help="Most windows to look at.", min=1)] = 100,
     from_pos: Annotated[int, typer.Option(help="First position that is reconstructed and counted.", min=0)] = 1,
+    labels: Annotated[
+        str | None, typer.Option(help="Probe for labels: a CSV, TSV or JSON-lines file, or a labelled set by name.")
+    ] = None,
+    explain: Annotated[int, typer.Option(help="Latents to explain by token patterns.", min=0)] = 0,
+    ablate: Annotated[int, typer.Option(help="Places at which a latent is zeroed.", min=0)] = 0,
     out: Annotated[Path | None, typer.Option(help="File to write the table to, as JSON.")] = None,
 ) -> None:
-    """Print the evaluation table of an SAE, each figure with its interval over texts."""
+    """Print the evaluation table of an SAE, each figure with its interval over texts, latents or places."""
     from capture.hook_point import HookPoint
     from capture.models import load_session
     from capture.written_file import write_file
-    from sae import evaluation
     from sae.activation_rows import documents_of
+    from sae.labelled_texts import read_labelled
     from sae.library import load_sae
+    from sae.wide_evaluation import Asked, evaluate_widely
 
+    asked = Asked(read_labelled(labels) if labels else None, explain, ablate)
     session = load_session(model)
     sae = load_sae(folder)
     point = hook or sae.facts.hook_point
     if not point:
         raise UserError("The SAE's files do not say where it reads.", "Name the hook point with --hook.")
     windows = [one for document in documents_of(text) for one in session.windows(document, window, bos=True)]
-    found = evaluation.evaluate(sae, session, windows[:n_texts], HookPoint.parse(point), from_pos)
-    typer.echo(f"{folder.name}: {found.n_texts:,} texts, {found.n_tokens:,} tokens of {text.name}, {point}")
+    found = evaluate_widely(sae, session, windows[:n_texts], HookPoint.parse(point), from_pos, asked)
+    table = found.table
+    typer.echo(f"{folder.name}: {table.n_texts:,} texts, {table.n_tokens:,} tokens of {text.name}, {point}")
     for row in found.rows:
         value = "–" if row.value is None else f"{row.value:.4f}"
-        interval = "" if row.low is None else f"({row.low:.4f} to {row.high:.4f})"
-        typer.echo(f"{row.name:30}{value:>10}  {interval:24}{row.unit:18}{row.formula}")
+        interval = "" if row.low is None else f"({row.low:.4f} to {row.high:.4f}, {row.interval_over})"
+        typer.echo(f"{row.name:30}{value:>10}  {interval:34}{row.unit:18}{row.formula}")
+    for one in found.explanations:
+        typer.echo(f"latent {one['latent']}: {'; '.join(''.join(each['words']) for each in one['patterns'][:8])}")
     if out is not None:
-        table = {"facts": found.facts, "rows": [asdict(row) for row in found.rows], "n_tokens": found.n_tokens}
-        write_file(out, (json.dumps(table, indent=1, ensure_ascii=False) + "\n").encode())
+        write_file(out, (json.dumps(found.to_json(), indent=1, ensure_ascii=False) + "\n").encode())
 
 
 @sae_app.command("convert")

@@ -84,8 +84,14 @@ def evaluate(
 ) -> Evaluation:
     """The table of an SAE on texts; positions before `from_pos` are neither reconstructed nor counted.
 
-    Raises UserError for texts without a token to count and predict.
+    Raises UserError for texts without a token to count and predict, and for a transcoder.
     """
+    if sae.facts.is_transcoder:
+        raise UserError(
+            f"An evaluation compares an SAE's output with what it reads; this transcoder reads {sae.facts.hook_point} "
+            f"and writes {sae.facts.hook_point_out}.",
+            "Choose an SAE that reconstructs its own input.",
+        )
     texts = [tokens for tokens in texts if len(tokens) > from_pos + 1]
     if not texts:
         raise UserError("An evaluation needs texts of a few tokens; there is none.", "Give longer texts.")

@@ -100,3 +100,15 @@ def test_strength_0_and_positions_before_the_first_are_left_alone(make):
 def test_texts_that_are_too_short_are_refused(tiny_session):
     with pytest.raises(UserError, match="texts of a few tokens"):
         evaluate(perfect(tiny_session.shape.d_model), tiny_session, [tiny_session.tokens("a", True)], AT)
+
+
+def test_a_transcoder_is_refused(tiny_session, texts):
+    sae = Autoencoder(
+        Facts("relu", 4, 2, hook_point="blocks.0.hook_resid_mid", hook_point_out="blocks.0.hook_mlp_out"),
+        torch.zeros(4, 2),
+        torch.zeros(2),
+        torch.zeros(2, 4),
+        torch.zeros(4),
+    )
+    with pytest.raises(UserError, match="this transcoder reads"):
+        evaluate(sae, tiny_session, texts, AT)
