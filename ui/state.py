@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 HOME = "what_stands_out"
 COMPARE = "compare"
 MAX_ANSWERS = 6
-SUBJECT = ("model", "text", "text_set", "bos", "dtype", "fingerprint")
+SUBJECT = ("model", "text", "text_set", "bos", "dtype", "fingerprint", "interventions")
 _KEY = "steerscope"
 
 
@@ -194,6 +194,28 @@ def bind(name: str, value: Any, apply: Callable[[Any], None]) -> dict[str, Any]:
     key = f"{_KEY}.{name}"
     st.session_state[key] = value
     return {"key": key, "on_change": lambda: apply(st.session_state[key])}
+
+
+def bind_table(name: str, apply: Callable[[int], None]) -> dict[str, Any]:
+    """Arguments that tie a table to what is done with a row of it: `apply(row)` is called when a person presses one."""
+    key = f"{_KEY}-{name}"
+
+    def pressed() -> None:
+        cells = st.session_state[key]["selection"]["cells"]
+        if cells:
+            apply(int(cells[0][0]))
+
+    return {"key": key, "on_select": pressed, "selection_mode": "single-cell"}
+
+
+def bind_row_buttons(name: str, apply: Callable[[int], None]) -> dict[str, Any]:
+    """Arguments that tie a column of buttons to what is done with a row: `apply(row)` is called for a pressed one."""
+    key = f"{_KEY}-{name}"
+
+    def pressed() -> None:
+        apply(int(st.session_state[key]["row"]))
+
+    return {"key": key, "on_click": pressed}
 
 
 def answer_key(spec: Spec) -> str:
