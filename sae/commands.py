@@ -122,6 +122,81 @@ def evaluate(
         write_file(out, (json.dumps(found.to_json(), indent=1, ensure_ascii=False) + "\n").encode())
 
 
+@sae_app.command("scaling")
+@with_fields(RowChoice)
+def scaling(
+    grid: Annotated[Path | None, typer.Option("--from", help="Refit the grid in this JSON, train nothing.")] = None,
+    text: Annotated[Path | None, typer.Option(help="Folder with .txt files to train on.")] = None,
+    hook: Annotated[str, typer.Option(help="Hook point to read.")] = "blocks.2.hook_resid_post",
+    model: Model = "stories",
+    latents: Annotated[str, typer.Option(help="Numbers of latents, at least three.")] = "256,512,1024",
+    ks: Annotated[str, typer.Option(help="Values of k, at least three.")] = "8,16,32",
+    total_rows: Annotated[int, typer.Option(help="Rows that each SAE is trained on.", min=2)] = 200_000,
+    batch_rows: Annotated[int, typer.Option(help="Rows of one step.", min=2)] = 1024,
+    seed: Annotated[int, typer.Option(help="Seed of weights and order.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the grid; an interrupted one goes on here. Default: on the shelf.")
+    ] = None,
+    **given: Any,
+) -> None:
+    """Train a grid of small SAEs and fit the scaling law L(n, k) to their FVU; the SAE quality page draws it."""
+    from sae import scaling_grid
+
+    if grid is not None:
+        found = scaling_grid.with_law(scaling_grid.read_grid(grid))
+    else:
+        if text is None:
+            raise UserError(
+                "A grid is trained on text; none was given.", "Name a folder with --text, or a grid: --from."
+            )
+        recipe = SaeRecipe(total_rows=total_rows, batch_rows=batch_rows, seed=seed)
+        found = _train_grid(text, hook, model, (_numbers(latents), _numbers(ks)), recipe, RowChoice(**given), out)
+    for one in found["points"]:
+        typer.echo(f"{one['n']:>8,} latents  k {one['k']:<5} FVU {one['fvu']:.4f}")
+    typer.echo(scaling_grid.law_sentence(found))
+
+
+def _numbers(given: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(one) for one in given.split(","))
+    except ValueError as error:
+        raise UserError(
+            f"Numbers must be divided by commas; {given[:40]!r} was given.", "Such as 256,512,1024."
+        ) from error
+
+
+def _train_grid(
+    text: Path,
+    hook: str,
+    model: str,
+    sides: tuple[tuple[int, ...], tuple[int, ...]],
+    recipe: SaeRecipe,
+    choice: RowChoice,
+    out: Path | None,
+) -> dict[str, Any]:
+    from capture.hook_point import HookPoint
+    from capture.models import load_session
+    from sae.activation_rows import windows_of
+    from sae.scaling import check_grid
+    from sae.scaling_grid import GridRun, grids_folder, train_grid
+
+    check_grid(set(sides[0]), set(sides[1]))
+    session = load_session(model)
+    texts = tuple(windows_of(session, text, choice))
+    folder = out or grids_folder() / f"{session.fingerprint[:8]}-{hook}"
+    said = ""
+
+    def tell(share: float, words: str) -> None:
+        nonlocal said
+        if (which := words.partition(":")[0]) != said:
+            said = which
+            typer.echo(f"{which}, {share:.0%}")
+
+    found = train_grid(GridRun(session, texts, HookPoint.parse(hook), recipe, choice, *sides, folder), tell)
+    typer.echo(f"Grid written to {folder}")
+    return found
+
+
 @sae_app.command("convert")
 def convert(
     folder: Annotated[Path, typer.Argument(help="Folder of an SAE in any known layout, or an OpenAI .pt file.")],
