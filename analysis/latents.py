@@ -155,7 +155,7 @@ def _shares_of_tokens(subject: Subject, from_pos: int) -> Counter[int]:
 def _numbers(subject: Subject, one: Shelved, counts: Counts, from_pos: int, usual_fvu: float | None) -> dict[str, Any]:
     n_fired = int((counts.fired > 0).sum())
     numbers: dict[str, Any] = {
-        "sae": _about(one),
+        "sae": about_sae(one),
         "fits": one.fits(subject.session.fingerprint),
         "from_pos": from_pos,
         "tokens": [] if subject.is_text_set else list(subject.session.token_texts(subject.texts[0])),
@@ -173,7 +173,8 @@ def _numbers(subject: Subject, one: Shelved, counts: Counts, from_pos: int, usua
     return {**numbers, "sentence": sentence_of(numbers)}
 
 
-def _about(one: Shelved) -> dict[str, Any]:
+def about_sae(one: Shelved) -> dict[str, Any]:
+    """What an SAE is, as the numbers of a Report say it."""
     facts = one.facts
     return {
         **{name: getattr(one, name) for name in ("name", "digest", "origin")},

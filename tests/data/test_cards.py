@@ -74,8 +74,11 @@ def test_the_corpus_was_sampled_from_the_bundled_model() -> None:
     assert len(set(corpus["texts"])) == len(corpus["texts"]) >= 200
 
 
-@pytest.mark.parametrize("path", sorted((DATA / "texts").glob("*.json")), ids=lambda path: path.name)
+TEXTS = sorted([*(DATA / "texts").glob("*.json"), *(DATA / "labels").glob("*.csv")])
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
 def test_the_texts_have_a_card_with_their_checksum(path: Path) -> None:
-    card = (DATA / "texts" / "README.md").read_text()
+    card = (path.parent / "README.md").read_text()
     assert f"`{path.name}`" in card
     assert digest(path) in card
