@@ -77,9 +77,9 @@ class AddVector:
         """The intervention that a recipe describes."""
         return cls(
             HookPoint.parse(recipe["at"]),
-            tuple(_number(entry) for entry in recipe["vector"]),
-            _number(recipe["strength"]),
-            _position(recipe["from_pos"]),
+            tuple(read_number(entry) for entry in recipe["vector"]),
+            read_number(recipe["strength"]),
+            read_position(recipe["from_pos"]),
         )
 
 
@@ -145,13 +145,13 @@ class ReplaceEntries:
     def from_recipe(cls, recipe: Recipe) -> "ReplaceEntries":
         """The intervention that a recipe describes."""
         entries = tuple(
-            Entry(None if pos is None else _position(pos), _position(dim), _number(value))
+            Entry(None if pos is None else read_position(pos), read_position(dim), read_number(value))
             for pos, dim, value in recipe["entries"]
         )
-        return cls(HookPoint.parse(recipe["at"]), entries, _number(recipe["strength"]))
+        return cls(HookPoint.parse(recipe["at"]), entries, read_number(recipe["strength"]))
 
 
-def _number(given: Any) -> float:
+def read_number(given: Any) -> float:
     """A number that float32 can hold; raises ValueError or TypeError for anything else."""
     if isinstance(given, bool) or not isinstance(given, int | float):
         raise TypeError(f"{str(given)[:20]!r} is no number")
@@ -161,9 +161,9 @@ def _number(given: Any) -> float:
     return float(given)
 
 
-def _position(given: Any) -> int:
+def read_position(given: Any) -> int:
     """A whole number from 0 on that a tensor can be indexed by."""
-    if _number(given) != int(given) or not 0 <= given <= MAX_POSITION:
+    if read_number(given) != int(given) or not 0 <= given <= MAX_POSITION:
         raise ValueError(f"{str(given)[:20]} is no position")
     return int(given)
 

@@ -1,0 +1,1 @@
+"""Methods that make interventions, what they are fitted on, recipes and scoring."""

@@ -1,0 +1,1 @@
+"""Steering methods and operators, one file each, found by discovery."""
