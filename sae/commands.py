@@ -125,3 +125,23 @@ def convert(
     sae = load_sae(folder)
     save_sae(sae, out, layout)
     typer.echo(f"{sae.facts.kind}, {sae.facts.d_sae:,} latents, digest {sae.digest}, written to {out} as {layout}")
+
+
+@sae_app.command("list")
+def list_saes() -> None:
+    """List the SAEs that can be named: bundled, trained in the app, and opened."""
+    from sae.shelf import shelved
+    from sae.shelf_words import shelf_lines
+
+    typer.echo("\n".join(shelf_lines(shelved())))
+
+
+@sae_app.command("open")
+def open_sae(
+    folder: Annotated[Path, typer.Argument(help="Folder of an SAE in any known layout, or an OpenAI .pt file.")],
+) -> None:
+    """Put an SAE on the shelf, so that the app and --sae find it by name or digest."""
+    from sae.shelf import put_on_shelf
+    from sae.shelf_words import shelf_lines
+
+    typer.echo("\n".join(shelf_lines([put_on_shelf(folder)])))

@@ -6,7 +6,7 @@ that nobody here put on the shelf. What a folder holds is remembered by its file
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from capture.errors import UserError
 from capture.home import home_folder
 from capture.written_file import replace_file
+from sae.facts import Facts
 
 if TYPE_CHECKING:
-    from sae.autoencoder import Autoencoder, Facts
+    from sae.autoencoder import Autoencoder
 
 BUNDLED = Path(__file__).parent.parent / "data" / "saes"
 INDEX = "saes.json"
@@ -34,12 +35,23 @@ class Shelved:
     name: str
     folder: Path
     digest: str
-    facts: "Facts"
+    facts: Facts
     origin: str
 
     def fits(self, fingerprint: str) -> bool:
         """Whether it was trained on the model of that fingerprint."""
         return bool(fingerprint) and self.facts.provenance.get("fingerprint") == fingerprint
+
+    def is_called(self, wanted: str) -> bool:
+        """Whether that is its name, or the beginning of its digest."""
+        is_digest = len(wanted) >= SHORT and self.digest.startswith(wanted)
+        return is_digest or self.name == wanted
+
+    @property
+    def model(self) -> str:
+        """The model that it says it was trained on; "" where it does not say."""
+        named = self.facts.provenance.get("model") or self.facts.provenance.get("model_name")
+        return str(named or "")
 
 
 def trained_folder() -> Path:
@@ -61,15 +73,24 @@ def shelved() -> tuple[Shelved, ...]:
 
 def put_on_shelf(folder: Path) -> Shelved:
     """Remember a folder (or an OpenAI .pt file) that a person named; raises UserError where it is no SAE."""
-    from sae.library import load_sae
-
     where = folder.expanduser().resolve()
-    load_sae(where)
+    if not where.exists():
+        raise UserError(f"There is no folder {str(folder)[:120]!r}.", "Name the folder of an SAE, or a .pt file.")
+    one = _look_at(where, "opened")
+    _change_opened(lambda opened: [*(other for other in opened if other != str(where)), str(where)])
+    return one
+
+
+def take_off_shelf(one: Shelved) -> None:
+    """Forget a folder that was opened; its files stay where they are."""
+    _change_opened(lambda opened: [other for other in opened if other != str(one.folder)])
+
+
+def _change_opened(change: Callable[[list[str]], list[str]]) -> None:
     with _writing:
         index = _index()
-        index["opened"] = [*(one for one in index["opened"] if one != str(where)), str(where)]
+        index["opened"] = change(index["opened"])
         _keep(index)
-    return _look_at(where, "opened")
 
 
 def find_shelved(wanted: str, fingerprint: str = "") -> Shelved:
@@ -79,7 +100,7 @@ def find_shelved(wanted: str, fingerprint: str = "") -> Shelved:
     """
     known = shelved()
     fitting = [one for one in known if one.fits(fingerprint)]
-    found = [one for one in known if _is_called(one, wanted)] if wanted else fitting
+    found = [one for one in known if one.is_called(wanted)] if wanted else fitting
     if found:
         return found[0]
     names = ", ".join(f"{one.name} ({one.digest[:SHORT]})" for one in known[:8]) or "none"
@@ -113,11 +134,6 @@ def _held(folder: str, stamp: str, digest: str) -> "Autoencoder":
     return sae
 
 
-def _is_called(one: Shelved, wanted: str) -> bool:
-    is_digest = len(wanted) >= SHORT and one.digest.startswith(wanted)
-    return is_digest or one.name == wanted
-
-
 def _folders() -> Iterator[tuple[str, Path]]:
     for origin, home in (("bundled", BUNDLED), ("trained", trained_folder())):
         if home.is_dir():
@@ -127,8 +143,6 @@ def _folders() -> Iterator[tuple[str, Path]]:
 
 def _look_at(folder: Path, origin: str) -> Shelved:
     """What a folder holds, from the index where its files are those of then."""
-    from sae.autoencoder import Facts
-
     stamp, seen = _stamp(folder), _index()["seen"].get(str(folder))
     if seen is None or seen["stamp"] != stamp:
         seen = _read(folder, stamp)

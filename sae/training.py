@@ -19,7 +19,8 @@ from capture.hook_point import HookPoint
 from capture.session import ModelSession
 from sae import data_parallel
 from sae.activation_rows import ActivationRows
-from sae.autoencoder import Autoencoder, Facts
+from sae.autoencoder import Autoencoder
+from sae.facts import Facts
 from sae.library import save_sae
 from sae.row_choice import RowChoice
 from sae.sae_recipe import SaeRecipe

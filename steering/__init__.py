@@ -1,1 +1,1 @@
-"""Methods that make interventions, what they are fitted on, recipes and scoring."""
+"""Methods that change a model's activations: what they are fitted on, what they make, recipes and scoring."""

@@ -8,10 +8,22 @@ import torch
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint, residual_points
-from capture.intervention import OPERATORS, AddVector, Entry, Intervention, ReplaceEntries, operator_from_recipe
+from capture.intervention import AddVector, Entry, Intervention, ReplaceEntries, operator_from_recipe, operators
+from steering.methods.edit_latent import EditLatent
+from tests.shelves import random_sae, shelve
+from tests.steering.operator_examples import STEERING_EXAMPLES
 
 AT = HookPoint(1, "resid_post")
 TOKENS = (0, 9, 8, 7, 30, 40)
+SAE = random_sae(32)
+
+
+def activation(dtype=torch.float32):
+    return torch.randn(2, 6, 32, generator=torch.Generator().manual_seed(0)).to(dtype)
+
+
+FIRES = int(SAE.encode(activation()[0]).indices[0, 0])
+"""A latent that fires on what the laws change."""
 EXAMPLES = {
     AddVector: (
         AddVector(AT, tuple(0.1 * index - 1.5 for index in range(32)), 1.7),
@@ -21,19 +33,27 @@ EXAMPLES = {
         ReplaceEntries(AT, (Entry(None, 3, 2.5), Entry(4, 7, 0.0), Entry(9, 8, -1.0))),
         ReplaceEntries(AT, (Entry(0, 31, 100.0),), strength=0.25),
     ),
+    EditLatent: (
+        EditLatent(AT, SAE.digest, 7, "add", 2.5),
+        EditLatent(AT, SAE.digest, 7, "clamp", 1.5, strength=0.7, from_pos=0),
+        EditLatent(AT, SAE.digest, 0, "clamp", 9.0, from_pos=3),
+        EditLatent(AT, SAE.digest, FIRES, "ablate", strength=-1.3, from_pos=0),
+    ),
+    **STEERING_EXAMPLES,
 }
 every_example = pytest.mark.parametrize(
-    "change", [example for operator in OPERATORS for example in EXAMPLES[operator]], ids=lambda change: change.kind
+    "change", [example for operator in operators() for example in EXAMPLES[operator]], ids=lambda change: change.kind
 )
 every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 
 
-def activation(dtype=torch.float32):
-    return torch.randn(2, 6, 32, generator=torch.Generator().manual_seed(0)).to(dtype)
+@pytest.fixture(autouse=True, scope="module")
+def _shelf():
+    shelve(SAE, "laws")
 
 
 def test_every_operator_has_examples():
-    assert set(EXAMPLES) == set(OPERATORS)
+    assert set(EXAMPLES) == set(operators())
 
 
 @every_example
@@ -76,10 +96,10 @@ def test_its_recipe_through_json_acts_the_same(change):
 @every_example
 @pytest.mark.parametrize("split", [1, 3, 4, 5])
 def test_a_run_cut_into_steps_is_changed_as_a_whole_one(change, split):
-    """Under a key/value cache a hook sees a few positions at a time."""
+    """Under a key/value cache a hook sees a few positions at a time; a product rounds by how many there are."""
     x = activation()
     parts = [change(x[:, :split], AT, 0), change(x[:, split:], AT, split)]
-    assert torch.equal(torch.cat(parts, dim=1), change(x, AT, 0))
+    torch.testing.assert_close(torch.cat(parts, dim=1), change(x, AT, 0), atol=4e-6, rtol=0)
 
 
 @every_example

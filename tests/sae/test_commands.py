@@ -5,7 +5,8 @@ import json
 import pytest
 
 import cli
-from sae.library import load_sae
+from sae.library import load_sae, save_sae
+from tests.saes import made
 
 STORY = "Once upon a time there was a little bear who lived near a river. He liked to eat honey and to sleep. "
 TRAIN = ["--d-sae=64", "--k=4", "--batch-rows=128", "--total-rows=1280", "--buffer-rows=2000", "--window=64"]
@@ -51,3 +52,15 @@ def test_bad_input_gets_a_sentence(text, tmp_path, capsys):
     run("train", "--hook", HOOK, "--text", text, "--out", tmp_path / "sae", *TRAIN)
     run("eval", tmp_path / "sae", "--text", text / "none.txt", code=2)
     assert "There is no file none.txt" in capsys.readouterr().err
+
+
+def test_an_opened_sae_is_listed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("STEERSCOPE_HOME", str(tmp_path / "home"))
+    save_sae(made("gated"), tmp_path / "mine")
+    run("open", tmp_path / "mine")
+    run("list")
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.split()[:5] == ["mine", "gated", "12", "40", "–"]
+    assert load_sae(tmp_path / "mine").digest[:12] in last
+    run("open", tmp_path / "none", code=2)
+    assert "There is no folder" in capsys.readouterr().err

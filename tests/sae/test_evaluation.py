@@ -5,8 +5,9 @@ import torch
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint
-from sae.autoencoder import Autoencoder, Facts
+from sae.autoencoder import Autoencoder
 from sae.evaluation import evaluate
+from sae.facts import Facts
 from sae.splice import Ablate, Splice
 from tests.saes import normal
 

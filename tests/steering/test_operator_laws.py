@@ -1,137 +1,26 @@
-"""Laws that hold for every steering operator; a new one needs an example here, and is covered at once."""
+"""Laws of steering operators beyond those of every intervention (tests/capture/test_intervention_laws.py)."""
 
-import json
 from dataclasses import replace
 
 import pytest
 import torch
 
 from capture.errors import UserError
-from capture.hook_point import HookPoint, residual_points
-from capture.intervention import AddVector, Intervention
+from capture.hook_point import HookPoint
+from capture.intervention import AddVector
 from steering.methods.act_add import AddRows
 from steering.methods.add_direction import AddDirection
-from steering.methods.clamp_direction import ClampDirection
-from steering.methods.k_steering import GradientStep, Layer
-from steering.methods.project_out import ProjectOut
-from steering.methods.replace_direction import ReplaceDirection
+from steering.methods.k_steering import GradientStep
 from steering.methods.sadi import MultiplyEntries
-from tests.capture.test_intervention_laws import Failing
+from tests.steering.operator_examples import AT, STEERING_EXAMPLES, vector
 
-AT = HookPoint(1, "resid_post")
 TOKENS = (0, 9, 8, 7, 30, 40)
-PROMPT, GENERATED, LAST, SOME = ((0, 6),), ((6, None),), ((5, 6),), ((0, 1), (3, 5), (8, None))
-
-
-def vector(seed, n=32):
-    return tuple(torch.randn(n, generator=torch.Generator().manual_seed(seed)).tolist())
-
-
-LAYERS = (
-    Layer(tuple(vector(100 + i, 8) for i in range(32)), vector(7, 8)),
-    Layer(tuple(vector(200 + i, 8) for i in range(8)), vector(8, 8)),
-    Layer(tuple(vector(300 + i, 3) for i in range(8)), vector(9, 3)),
-)
-EXAMPLES = (
-    AddDirection(AT, vector(0), 1.7),
-    AddDirection(AT, vector(0), -0.3, length=12.0, ranges=GENERATED),
-    AddDirection(AT, vector(1), 2.0, ranges=SOME),
-    AddRows(AT, (vector(2), vector(3), vector(4)), 1.5),
-    AddRows(AT, (vector(2), vector(3)), -1.0, first=4),
-    ProjectOut(AT, vector(5)),
-    ProjectOut(AT, vector(5), 0.5, ranges=PROMPT),
-    ClampDirection(AT, vector(6), 2.5),
-    ClampDirection(AT, vector(6), 0.5, 0.7, 12.0, LAST),
-    ReplaceDirection(AT, vector(6), -1.5),
-    ReplaceDirection(AT, vector(6), 0.5, 0.7, 12.0, SOME),
-    MultiplyEntries(AT, (0, 3, 31), 2.0),
-    MultiplyEntries(AT, (1,), -1.0, LAST),
-    GradientStep(AT, LAYERS, (0,), (1, 2), 0.5),
-    GradientStep(AT, LAYERS, (2,), (0,), 0.3, n_steps=3, gamma=0.8, ranges=SOME),
-)
+EXAMPLES = [example for some in STEERING_EXAMPLES.values() for example in some]
 every_example = pytest.mark.parametrize("change", EXAMPLES, ids=lambda change: change.kind)
-every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 
 
 def activation(dtype=torch.float32):
     return torch.randn(2, 10, 32, generator=torch.Generator().manual_seed(0)).to(dtype)
-
-
-@every_example
-def test_it_meets_the_protocol(change):
-    assert isinstance(change, Intervention)
-    assert change.hook_points() == (AT,)
-
-
-@every_example
-@every_dtype
-def test_strength_zero_returns_the_input_bit_for_bit(change, dtype):
-    x = activation(dtype)
-    assert torch.equal(replace(change, strength=0.0)(x, AT, 0), x)
-
-
-@every_example
-@every_dtype
-def test_shape_dtype_and_device_are_kept_and_something_changes(change, dtype):
-    x = activation(dtype)
-    changed = change(x, AT, 0)
-    assert (changed.shape, changed.dtype, changed.device) == (x.shape, x.dtype, x.device)
-    assert not torch.equal(changed, x)
-
-
-@every_example
-def test_the_input_is_not_written_to(change):
-    x = activation()
-    before = x.clone()
-    change(x, AT, 0)
-    assert torch.equal(x, before)
-
-
-@every_example
-def test_its_recipe_through_json_acts_the_same(change):
-    again = type(change).from_recipe(json.loads(json.dumps(change.recipe())))
-    assert again == change
-    assert torch.equal(again(activation(), AT, 2), change(activation(), AT, 2))
-
-
-@every_example
-@pytest.mark.parametrize("split", [1, 3, 4, 6, 9])
-def test_a_run_cut_into_steps_is_changed_as_a_whole_one(change, split):
-    """Under a key/value cache a hook sees a few positions at a time; a product's rounding may depend on how many."""
-    x = activation()
-    parts = [change(x[:, :split], AT, 0), change(x[:, split:], AT, split)]
-    torch.testing.assert_close(torch.cat(parts, dim=1), change(x, AT, 0), atol=2e-6, rtol=0)
-
-
-@every_example
-def test_greedy_tokens_agree_with_and_without_the_cache(change, tiny_session):
-    """Fact 3.5 (4), for each scope among the examples."""
-    cached, uncached = (
-        tiny_session.generate(TOKENS, 12, temperature=0, interventions=[change], use_cache=use) for use in (True, False)
-    )
-    assert cached == uncached
-
-
-@every_example
-def test_strength_zero_leaves_the_models_logits_as_they_were(change, tiny_session):
-    """Facts 3.5 (1), 4.5 (1), 3.5 (15)."""
-    changed = tiny_session.logits(TOKENS, [replace(change, strength=0.0)])
-    assert torch.equal(changed, tiny_session.logits(TOKENS))
-
-
-@every_example
-def test_it_acts_on_the_model_as_on_a_tensor(change, tiny_session):
-    clean = tiny_session.capture(TOKENS, [AT])[AT]
-    assert torch.equal(tiny_session.capture(TOKENS, [AT], [change])[AT], change(clean[None], AT, 0)[0])
-
-
-@every_example
-def test_after_an_exception_no_hook_is_left(change, tiny_session):
-    clean = tiny_session.logits(TOKENS)
-    with pytest.raises(RuntimeError, match="planted"):
-        tiny_session.capture(TOKENS, residual_points(3), [change, Failing()])
-    assert torch.equal(tiny_session.logits(TOKENS), clean)
-    assert not any(hook.has_hooks() for hook in tiny_session._wiring.bridge.hook_dict.values())
 
 
 @every_example
@@ -181,16 +70,16 @@ def test_two_vectors_commute_and_one_twice_is_the_double():
 @pytest.mark.parametrize(
     ("change", "broken"),
     [
-        (EXAMPLES[0], {"vector": 3}),
-        (EXAMPLES[0], {"vector": [True]}),
-        (EXAMPLES[0], {"strength": 1e39}),
-        (EXAMPLES[0], {"strength": float("nan")}),
-        (EXAMPLES[0], {"ranges": [[0.5, None]]}),
-        (EXAMPLES[0], {"ranges": [[1]]}),
-        (EXAMPLES[3], {"rows": [[1.0], [1.0, 2.0]]}),
-        (EXAMPLES[11], {"dims": [-1]}),
-        (EXAMPLES[13], {"targets": [3]}),
-        (EXAMPLES[13], {"layers": [{"weight": [[1.0]], "bias": [1.0, 2.0]}]}),
+        (STEERING_EXAMPLES[AddDirection][0], {"vector": 3}),
+        (STEERING_EXAMPLES[AddDirection][0], {"vector": [True]}),
+        (STEERING_EXAMPLES[AddDirection][0], {"strength": 1e39}),
+        (STEERING_EXAMPLES[AddDirection][0], {"strength": float("nan")}),
+        (STEERING_EXAMPLES[AddDirection][0], {"ranges": [[0.5, None]]}),
+        (STEERING_EXAMPLES[AddDirection][0], {"ranges": [[1]]}),
+        (STEERING_EXAMPLES[AddRows][0], {"rows": [[1.0], [1.0, 2.0]]}),
+        (STEERING_EXAMPLES[MultiplyEntries][0], {"dims": [-1]}),
+        (STEERING_EXAMPLES[GradientStep][0], {"targets": [3]}),
+        (STEERING_EXAMPLES[GradientStep][0], {"layers": [{"weight": [[1.0]], "bias": [1.0, 2.0]}]}),
     ],
 )
 def test_a_recipe_that_cannot_be_read_raises_what_the_door_makes_a_sentence_of(change, broken):

@@ -10,11 +10,12 @@ from analysis.link import CODE_FIELD
 from analysis.spec import Spec, from_code, to_code
 from capture.errors import UserError
 from tests.models import FAMILIES, tiny_tokenizer
+from tests.shelves import shelve_for
 from ui import answers, resources, shell, state
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 TEXT = "Once upon a time a small bear sat near the river."
-PAGES = ("what_stands_out", "outliers")
+PAGES = ("what_stands_out", "latents", "outliers")
 ODD_TEXTS = {
     "one token": "a",
     "emoji": "a 🙂 and a 👩‍👩‍👧",
@@ -31,6 +32,7 @@ keep_shared = resources.keep_shared
 def load(monkeypatch, tiny_session):
     """The loader that the app has instead of the real one; `sessions` may be filled by a test."""
     sessions = {"stories": tiny_session}
+    shelve_for(tiny_session)
 
     def from_table(name: str, dtype: str):
         if name not in sessions:
@@ -206,6 +208,7 @@ def test_a_page_draws_on_every_family_or_says_what_it_needs(open_app, load, slug
     from capture.session import ModelSession
 
     load["stories"] = ModelSession(FAMILIES[family](), tiny_tokenizer(), name=family)
+    shelve_for(load["stories"])
     app = open_app(Spec(slug, text=TEXT))
     assert not app.exception
     assert not app.error
