@@ -16,8 +16,8 @@ own tensor), `frontier_skipped_share`, `frontier_oracle_share` [point], `frontie
 
 Numbers: `p`, `is_searched`, `sentence` (the answer, or why nothing was searched), `cett_target`, `cett_beyond` (first
 target tried that is over budget), `activation_ratio`, `sparsity` (1 − ratio), `loss_dense`, `loss_sparse`,
-`delta_loss`, `delta_interval` ([low, high] or null), `perplexity_ratio`, `budget_nats`; `thresholds` [n_layers], the list that the
-paper's tools read; `recipes`, the masks as interventions; `passes` {dense, sparse, rows, frontier_rows}; `tensor`,
+`delta_loss`, `delta_interval` ([low, high] or null), `perplexity_ratio`, `budget_nats`; `thresholds` [n_layers], the
+list that the paper's tools read; `recipes`, the masks as interventions; `passes` {dense, sparse, rows, frontier_rows}; `tensor`,
 `activation`, `has_gate`; `n_always`, `n_never`, `n_specialised`, `n_neurons`; `methods` [{slug, title, weak_set,
 thresholded, tensor, skips, paper, reason}]; `types` (the words of `type_token`); `n_frontier_texts`; `tokens`,
 `n_tokens`, `n_texts`, `n_predicted`, `is_text_set`.

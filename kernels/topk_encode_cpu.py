@@ -107,7 +107,7 @@ def _rows_at_once(width: int, widest: int) -> int:
     return FEWEST_ROWS * max(1, widest // width)
 
 
-def _joined(parts: list[Codes]) -> Codes:
+def _joined(parts: "list[tuple[Tensor, ...]]") -> Codes:
     values, indices, is_open = (torch.cat(part) for part in zip(*parts, strict=True))
     return values, indices, is_open
 

@@ -1,1 +1,1 @@
-"""Steering: changes to a model's activations that are made by a method rather than given entry by entry."""
+"""Methods that change a model's activations: what they are fitted on, what they make, recipes and scoring."""
