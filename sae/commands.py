@@ -17,6 +17,7 @@ from sae.sae_recipe import SaeRecipe
 # Modules that load torch are imported inside the commands, so that --help answers at once.
 sae_app = typer.Typer(no_args_is_help=True, help="Train, evaluate and convert sparse autoencoders.")
 TELL_S = 10.0
+NAMED = "Folder of an SAE in any known layout, an OpenAI .pt file, or release/id of SAELens's registry."
 Model = Annotated[str, typer.Option(help="Bundled name, transformers folder or hub name.")]
 
 
@@ -128,21 +129,23 @@ def evaluate(
 
 @sae_app.command("convert")
 def convert(
-    folder: Annotated[Path, typer.Argument(help="Folder of an SAE in any known layout, or an OpenAI .pt file.")],
+    sae: Annotated[str, typer.Argument(help=NAMED)],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
     layout: Annotated[str, typer.Option("--to", help="saelens or sparsify.")] = "saelens",
 ) -> None:
     """Write an SAE in another library's layout."""
-    from sae.library import load_sae, save_sae
+    from sae.library import save_sae
+    from sae.shelf import load_named
 
-    sae = load_sae(folder)
-    save_sae(sae, out, layout)
-    typer.echo(f"{sae.facts.kind}, {sae.facts.d_sae:,} latents, digest {sae.digest}, written to {out} as {layout}")
+    found = load_named(sae)
+    save_sae(found, out, layout)
+    facts = found.facts
+    typer.echo(f"{facts.kind}, {facts.d_sae:,} latents, digest {found.digest}, written to {out} as {layout}")
 
 
 @sae_app.command("list")
 def list_saes() -> None:
-    """List the SAEs that can be named: bundled, trained in the app, and opened."""
+    """List the SAEs that can be named: bundled, trained in the app, fetched, and opened."""
     from sae.shelf import shelved
     from sae.shelf_words import shelf_lines
 
@@ -150,11 +153,9 @@ def list_saes() -> None:
 
 
 @sae_app.command("open")
-def open_sae(
-    folder: Annotated[Path, typer.Argument(help="Folder of an SAE in any known layout, or an OpenAI .pt file.")],
-) -> None:
+def open_sae(sae: Annotated[str, typer.Argument(help=NAMED)]) -> None:
     """Put an SAE on the shelf, so that the app and --sae find it by name or digest."""
-    from sae.shelf import put_on_shelf
+    from sae import shelf
     from sae.shelf_words import shelf_lines
 
-    typer.echo("\n".join(shelf_lines([put_on_shelf(folder)])))
+    typer.echo("\n".join(shelf_lines([shelf.open_sae(sae)])))

@@ -39,7 +39,7 @@ def shelf_of(app):
 
 
 def open_folder(app, path):
-    next(box for box in app.main.text_input if box.label.startswith("Folder, or")).set_value(str(path))
+    next(box for box in app.main.text_input if box.label.startswith("Folder, ")).set_value(str(path))
     return next(one for one in app.button if one.label == "Open").click().run()
 
 
@@ -70,7 +70,11 @@ def test_a_folder_that_is_opened_is_listed_and_taken_off_again(page, tmp_path):
 
 def test_what_is_no_sae_gets_a_sentence_and_is_not_listed(page, tmp_path):
     (tmp_path / "empty").mkdir()
-    for path, words in ((tmp_path / "empty", "none of the layouts"), ("/no/such/folder", "There is no folder")):
+    for path, words in (
+        (tmp_path / "empty", "none of the layouts"),
+        ("/no/such/folder", "There is no folder"),
+        ("no-such/id", "no release"),
+    ):
         page = open_folder(page, path)
         assert not page.exception
         assert words in page.error[0].value
@@ -82,11 +86,12 @@ def test_a_model_is_offered_what_was_trained_on_it_and_what_does_not_say(tmp_pat
 
     save_sae(made("topk"), tmp_path / "silent")
     save_sae(made("relu", provenance={"fingerprint": "of another model"}), tmp_path / "other")
-    for name in ("silent", "other"):
+    save_sae(made("gated", provenance={"fingerprint": "in bfloat16", "model": "stories"}), tmp_path / "halved")
+    for name in ("silent", "other", "halved"):
         put_on_shelf(tmp_path / name)
-    assert [one.name for one in offered_saes(STORIES)] == ["stories-block-2", "silent"]
-    assert [one.name for one in offered_saes("")] == [one.name for one in shelved()]
-    assert offered_saes(STORIES)[0].folder == BUNDLED / "stories-block-2"
+    assert [one.name for one in offered_saes(STORIES, "stories")] == ["stories-block-2", "halved", "silent"]
+    assert [one.name for one in offered_saes("", "stories")] == [one.name for one in shelved()]
+    assert offered_saes(STORIES, "stories")[0].folder == BUNDLED / "stories-block-2"
 
 
 CHOOSER = """
