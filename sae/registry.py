@@ -8,6 +8,7 @@ import json
 import pickle
 import re
 import shutil
+import warnings
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -46,9 +47,7 @@ def fetch(named: str) -> Path:
 
 
 def _entry(release: str, identity: str) -> Any:
-    from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
-
-    known = get_pretrained_saes_directory()
+    known = _saelens().loading.pretrained_saes_directory.get_pretrained_saes_directory()
     if release not in known:
         near = ", ".join(get_close_matches(release, known, 5)) or f"{next(iter(known))} and {len(known) - 1} more"
         raise UserError(
@@ -83,12 +82,10 @@ def _fetch_files(named: str, repository: str, path: str) -> None:
 
 def _convert(named: str, folder: Path) -> None:
     """Write SAELens's own layout, whole or not at all."""
-    from sae_lens import SAE
-
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        SAE.from_pretrained(*named.split("/", 1)).save_model(str(part))
+        _saelens().SAE.from_pretrained(*named.split("/", 1)).save_model(str(part))
         config = json.loads((part / "cfg.json").read_text("utf-8"))
         config["metadata"] = {**(config.get("metadata") or {}), NAME: named}
         (part / "cfg.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
@@ -96,6 +93,14 @@ def _convert(named: str, folder: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
         shutil.rmtree(part, ignore_errors=True)
         raise UserError(f"SAELens could not read {named}: {_first_line(error)}", "Choose another SAE.") from error
+
+
+def _saelens() -> Any:
+    """The library, whose own imports call each other deprecated."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import sae_lens
+    return sae_lens
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,7 +1,6 @@
 """SAEs by release and id, from a stand-in for the hub: SAELens itself reads what it gives."""
 
 import json
-import warnings
 from pathlib import Path
 
 import huggingface_hub
@@ -20,10 +19,7 @@ REPOSITORY = "jbloom/GPT2-Small-SAEs-Reformatted"
 
 @pytest.fixture(scope="module")
 def saelens_loaders():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from sae_lens.loading import pretrained_sae_loaders
-    return pretrained_sae_loaders
+    return registry._saelens().loading.pretrained_sae_loaders
 
 
 @pytest.fixture

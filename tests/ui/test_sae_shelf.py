@@ -8,8 +8,10 @@ from streamlit.testing.v1 import AppTest
 from analysis.link import CODE_FIELD
 from analysis.spec import Spec, to_code
 from capture.store import ActivationStore
+from sae import tensor_file
 from sae.library import save_sae
 from sae.shelf import BUNDLED, shelved
+from tests.bad_saes import BAD
 from tests.sae.test_shelf import BUNDLED_DIGEST, STORIES
 from tests.saes import D_IN, D_SAE, made
 from ui import resources
@@ -79,6 +81,17 @@ def test_what_is_no_sae_gets_a_sentence_and_is_not_listed(page, tmp_path):
         assert not page.exception
         assert words in page.error[0].value
     assert len(shelf_of(page)) == 1
+
+
+def test_what_is_wrong_with_a_folder_is_said_on_the_page(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tensor_file, "available_bytes", lambda device: 8_000_000_000)
+    for n, (make, words) in enumerate(BAD.values()):
+        page = open_folder(page, make(tmp_path / f"sae-{n}"))
+        assert not page.exception
+        assert words in page.error[0].value.replace("\\", "")
+    assert len(shelf_of(page)) == 1
+    assert not (tmp_path / "stolen").exists()
 
 
 def test_a_model_is_offered_what_was_trained_on_it_and_what_does_not_say(tmp_path):
