@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import streamlit as st
 
 from analysis.spec import Spec
-from sae.shelf import SHORT, Shelved, open_sae, shelved, take_off_shelf
+from analysis.text_set import read_text_set
+from capture.errors import UserError
+from sae.shelf import SHORT, Shelved, load_shelved, open_sae, shelved, take_off_shelf
 from sae.shelf_words import shelf_table, short_words
-from ui import state
+from ui import resources, state
 from ui.boundary import boundary
 from ui.words import caption, plain
 
@@ -54,6 +56,7 @@ def choose_sae(asked: Spec, fingerprint: str) -> Shelved | None:
     with more:
         opened = _open_popover("choose")
     if opened is not None:
+        _prove(opened, asked)
         _choose(opened.digest)
         st.rerun()
     return chosen
@@ -94,6 +97,20 @@ def _choice_words(one: Shelved, fingerprint: str, model: str) -> str:
     said = ("", "other weights or precision", "does not say for which model", "for another model")
     rank = _rank(one, fingerprint, model) if fingerprint else 0
     return f"{short_words(one)} · {said[rank]}" if rank else short_words(one)
+
+
+def _prove(opened: Shelved, asked: Spec) -> None:
+    """Say how well it reconstructs the tour's texts: one that is read the wrong way round looks like any other."""
+    from sae.proving import proof_words, prove
+
+    try:
+        session = resources.load(asked.model, asked.dtype)
+        found = prove(load_shelved(opened.digest), session, read_text_set("tour").texts)
+    except UserError as error:
+        st.toast(plain(f"{error.message} {error.hint}"), icon=":material/warning:")
+    else:
+        icon = ":material/check_circle:" if found.is_believable else ":material/warning:"
+        st.toast(plain(proof_words(found)), icon=icon)
 
 
 def _choose(digest: str | None) -> None:

@@ -6,7 +6,9 @@ import pytest
 
 import cli
 from sae import tensor_file
+from sae.commands import field_words
 from sae.library import load_sae, save_sae
+from sae.row_choice import RowChoice
 from tests.bad_saes import BAD
 from tests.saes import made
 
@@ -42,6 +44,12 @@ def test_an_sae_is_trained_evaluated_and_converted(text, tmp_path, capsys):
     assert fvu["low"] <= fvu["value"] <= fvu["high"]
     run("convert", tmp_path / "sae", tmp_path / "layers.2", "--to", "sparsify")
     assert load_sae(tmp_path / "layers.2").facts.hook_point == HOOK
+
+
+def test_a_flag_says_what_its_field_says(capsys):
+    assert field_words(RowChoice)["skip_first"] == "Leave out position 0, the BOS token where there is one."
+    run("train", "--help")
+    assert "median norm" in " ".join(capsys.readouterr().out.replace("│", " ").split())
 
 
 def test_bad_input_gets_a_sentence(text, tmp_path, capsys):

@@ -117,13 +117,15 @@ st.text(f"{{chosen.digest if chosen else None}} {{asked.options.get('sae', '')}}
 """
 
 
-def test_a_page_chooses_among_them_and_opens_another(tmp_path):
+def test_a_page_chooses_among_them_and_opens_another(tmp_path, monkeypatch, tiny_session):
+    monkeypatch.setattr(resources, "load", lambda name, dtype: tiny_session)
     save_sae(made("topk"), tmp_path / "silent")
     app = AppTest.from_string(CHOOSER.format(fingerprint=STORIES), default_timeout=60).run()
     assert app.text[0].value == BUNDLED_DIGEST
     app = open_folder(app, tmp_path / "silent")
     digest = shelved()[1].digest
     assert app.text[0].value == f"{digest} {digest}"
+    assert "do not say where it reads" in app.toast[0].value
     app = app.selectbox[0].set_value(BUNDLED_DIGEST).run()
     assert app.text[0].value == f"{BUNDLED_DIGEST} {BUNDLED_DIGEST}"
 
