@@ -19,6 +19,8 @@ import streamlit as st
 from analysis.spec import Spec, read_spec, to_code
 from capture.errors import UserError
 from ui import resources
+from ui.dashboard_job import DASHBOARD
+from ui.dashboard_job import build as build_dashboard
 from ui.job import JobKind, Outcome, Progress
 from ui.queue import Queue
 from ui.words import shortened
@@ -192,6 +194,7 @@ def _taken(lines: "SimpleQueue[str]", last: deque[str]) -> list[str]:
 
 KINDS = {
     MEASURE: JobKind(MEASURE, "model", _measure),
+    DASHBOARD: JobKind(DASHBOARD, "model", build_dashboard),
     TRAIN: JobKind(TRAIN, "program", _train),
     TRAIN_SAE: JobKind(TRAIN_SAE, "program", _train_sae),
 }

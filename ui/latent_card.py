@@ -12,7 +12,7 @@ from ui.boundary import boundary
 from ui.changes import EDIT_LATENT, MODES, add_change
 from ui.figures import latent_card as figures
 from ui.figures.latent_place import Place
-from ui.latent_examples import examples
+from ui.figures.picture import Picture
 from ui.numbers import say_number
 from ui.sign_in import signed_in_name
 from ui.words import caption, plain
@@ -121,17 +121,27 @@ def _label(report: Report, latent: int, card: "LatentCard | None") -> None:
 
 
 def draw(card: "LatentCard") -> None:
-    """What the dashboard knows of the latent."""
+    """Its statistics and how its values spread."""
     st.markdown(plain(figures.statistics(card)))
     if card.density > figures.DENSE:
         st.caption(":orange[:material/warning:] It fires on more than a tenth of all tokens: seldom one kind of thing.")
-    for picture in filter(None, (figures.histogram(card), figures.logits(card))):
-        st.plotly_chart(picture.figure, key=picture.name, config=CONFIG)
-        caption(picture.caption)
+    _show(figures.histogram(card))
+
+
+def directions(card: "LatentCard") -> None:
+    """What its direction promotes, and the latents whose directions are nearest."""
+    if card.n_fired or card.promoted:
+        st.markdown("##### Promotes and suppresses")
+    _show(figures.logits(card))
     if card.n_fired and not card.promoted:
         caption(card.facts.logit_rule)
-    examples(card)
     _neighbours(card)
+
+
+def _show(picture: Picture | None) -> None:
+    if picture is not None:
+        st.plotly_chart(picture.figure, key=picture.name, config=CONFIG)
+        caption(picture.caption)
 
 
 def _neighbours(card: "LatentCard") -> None:
@@ -140,13 +150,17 @@ def _neighbours(card: "LatentCard") -> None:
     st.markdown("##### Nearest latents")
     rows = {
         "latent": [one.latent for one in card.neighbours],
-        "label": [one.label for one in card.neighbours],
         "cosine": [one.cosine for one in card.neighbours],
+        "label": [one.label for one in card.neighbours],
     }
     st.dataframe(
         rows,
         hide_index=True,
-        column_config={"cosine": st.column_config.NumberColumn(format="%.2f")},
+        height=250,
+        column_config={
+            "latent": st.column_config.NumberColumn(format="%d"),
+            "cosine": st.column_config.NumberColumn(format="%.2f"),
+        },
         **state.bind_table(
             f"latent-neighbours-{card.latent}", lambda row: state.pin(latent=card.neighbours[row].latent)
         ),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sae.latent_card import Example, ExampleGroup, LatentCard
 
 GROUPS = {"top": "Top", "quantile": "By value", "random": "Random"}
-N_SHOWN = 10
+N_SHOWN = 12
 
 
 def examples(card: "LatentCard") -> None:
