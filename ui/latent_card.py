@@ -13,6 +13,8 @@ from ui.changes import EDIT_LATENT, MODES, add_change
 from ui.figures import latent_card as figures
 from ui.figures.latent_place import Place
 from ui.figures.picture import Picture
+from ui.frozen import is_cold
+from ui.latent_dashboard import labels_of
 from ui.numbers import say_number
 from ui.sign_in import signed_in_name
 from ui.words import caption, plain
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 CONFIG = {"displayModeBar": False}
 VISITOR = "visitor"
+MAX_LABEL = 500
 
 
 def head(report: Report, place: Place, card: "LatentCard | None") -> None:
@@ -34,7 +37,7 @@ def head(report: Report, place: Place, card: "LatentCard | None") -> None:
         _step("next", ":material/chevron_right:", "Next latent (])", (latent + 1) % d_sae)
         _step("random", ":material/casino:", "A random latent (r)", random.randrange(d_sae))
         _recipe(report, place, card)
-    _label(report, latent, card)
+    _label(report, latent)
 
 
 def _step(name: str, icon: str, words: str, latent: int) -> None:
@@ -92,29 +95,26 @@ def _recipe(report: Report, place: Place, card: "LatentCard | None") -> None:
             st.rerun()
 
 
-def _label(report: Report, latent: int, card: "LatentCard | None") -> None:
+def _label(report: Report, latent: int) -> None:
     store, digest = resources.store(), report.numbers["sae"]["digest"]
-    label = card.label if card is not None else None
-    if store is None:
+    if store is None or is_cold():
         return
-
-    def keep() -> None:
-        from sae.dashboards import set_label
-
-        with boundary("keeping the label"):
-            set_label(store, digest, latent, words, signed_in_name() or VISITOR)
-
+    label = labels_of(report).get(latent)
     with st.form(f"steerscope-latent-label-{latent}", border=False):
-        box, save = st.columns([5, 1], vertical_alignment="bottom")
+        box, save = st.columns([4, 1], vertical_alignment="bottom")
         words = box.text_input(
             "Label",
             value=label.text if label else "",
             placeholder="What does it stand for?",
-            max_chars=500,
+            max_chars=MAX_LABEL,
             key=f"steerscope.latent-label-{latent}",
         )
-        if save.form_submit_button("Save", width="stretch"):
-            keep()
+        is_saved = save.form_submit_button("Save", width="stretch")
+    if is_saved:
+        from sae.dashboards import set_label
+
+        with boundary("keeping the label"):
+            set_label(store, digest, latent, words or "", signed_in_name() or VISITOR)
             st.rerun()
     if label is not None:
         caption(f"by {label.author}, {time.strftime('%Y-%m-%d %H:%M', time.gmtime(label.made_at))} UTC")

@@ -15,7 +15,7 @@ from ui.numbers import say_number
 from ui.words import plain
 
 if TYPE_CHECKING:
-    from sae.latent_card import DashboardFacts, LatentCard, LatentRow
+    from sae.latent_card import DashboardFacts, Label, LatentCard, LatentRow
     from ui.queue import Standing
 
 TEXT_SET = "stories"
@@ -34,6 +34,16 @@ def dashboard_of(report: Report) -> "DashboardFacts | None":
 
     found = dashboards_of(store, report.numbers["sae"]["digest"], str(report.facts.get("fingerprint", "")))
     return max(found, key=lambda one: one.n_done, default=None)
+
+
+def labels_of(report: Report) -> "dict[int, Label]":
+    """The newest label of each latent of the Report's SAE, with or without a dashboard."""
+    store = resources.store()
+    if store is None or is_cold():
+        return {}
+    from sae.dashboards import labels
+
+    return labels(store, report.numbers["sae"]["digest"])
 
 
 def card_of(facts: "DashboardFacts | None", latent: int | None) -> "LatentCard | None":

@@ -15,7 +15,7 @@ from ui.figures.latent_place import Place, latents_at, shown
 from ui.frozen import bounded
 from ui.latent_dashboard import card_of, dashboard_of, offer_dashboard, rows_of
 from ui.latent_examples import examples
-from ui.latent_table import all_latents
+from ui.latent_table import all_latents, redraw_where_stale
 from ui.sae_shelf import choose_sae
 from ui.words import caption
 
@@ -42,6 +42,7 @@ def render(report: Report, context: "Context") -> None:
 @bounded
 def _places(report: Report) -> None:
     """Everything that a pin changes: a click redraws this and nothing else."""
+    redraw_where_stale()
     place, facts = shown(report, state.pins()), dashboard_of(report)
     if place.pos is not None:
         pictures.strip(report, place, lambda pos: state.pin(pos=pos))
@@ -94,6 +95,7 @@ def _below(report: Report, place: Place, found: "LatentCard | None") -> None:
 @st.fragment
 @bounded
 def _table(report: Report) -> None:
+    redraw_where_stale()
     facts = dashboard_of(report)
     if facts is not None:
         all_latents(report, facts)
