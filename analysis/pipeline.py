@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from analysis.lens import Lens, Measured, Progress, ReportLens, Subject, find_lens, lenses, report_lenses
+from analysis.lens import Lens, Measured, Progress, ReportLens, Subject, comparable_lens, find_lens, report_lenses
 from analysis.link import read_link
 from analysis.option import read_options
 from analysis.report import Report, read_report
@@ -140,7 +140,7 @@ def _side(text: str, name: str, load: Load, store: ActivationStore | None, progr
     if spec.lens in report_lenses():
         raise UserError("A comparison cannot be compared again.", "Choose a link to a page of one text.")
     if spec.lens == EVERY_LENS:
-        spec = spec.with_(lens=next(iter(lenses())), options={})
+        spec = spec.with_(lens=comparable_lens(), options={})
     return run(spec, load, store, progress).report
 
 

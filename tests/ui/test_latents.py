@@ -2,24 +2,28 @@
 
 import numpy as np
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from analysis.lens import find_lens
+from analysis.link import ID_FIELD
 from analysis.pipeline import run
 from analysis.report import Report
-from analysis.spec import Spec
+from analysis.shared_view import keep_view, view_of
+from analysis.spec import Spec, from_code
 from capture.store import ActivationStore
 from sae.dashboard import Subject, build_dashboard
 from sae.dashboards import card, labels
 from sae.shelf import load_shelved
 from tests.analysis.test_lens_laws import on_set, on_text, report_of
 from tests.shelves import D_SAE, HOOK, shelve_for
-from tests.ui.test_pages import TEXT, load, open_app, shown  # noqa: F401
+from tests.ui.test_pages import APP, TEXT, load, open_app, shown  # noqa: F401
 from ui import resources
 from ui.changes import change_words
 from ui.figures import latent_card as card_figures
 from ui.figures import latents as figures
 from ui.figures.latent_place import Place, along_text, latents_at
 from ui.figures.latent_place import shown as place_of
+from ui.view_html import view_html
 
 LENS = find_lens("latents")
 TEXTS = ("the bear sat on the mat", "the cat sat near the river and the trees", "she said that the moon was bright")
@@ -213,3 +217,36 @@ def test_another_model_lets_go_of_the_sae_and_the_changes(open_app, load):  # no
 )
 def test_a_change_is_named_in_words(recipe, words):
     assert change_words(recipe) == words
+
+
+def kept(report: Report, store) -> str:
+    """The short id of a kept view of a Report."""
+    return keep_view(view_of(report.spec.with_(model="/no/such/model", pins={"pos": 3}), (report,)), store)
+
+
+def test_a_kept_view_is_drawn_without_the_model(store, open_app, tiny_session, monkeypatch):  # noqa: F811
+    report = run(Spec("latents", text=TEXT), lambda *_: tiny_session, None).report
+    identity = kept(report, store)
+    monkeypatch.setattr(resources, "load", lambda *_: pytest.fail("the model was loaded"))
+    app = AppTest.from_file(str(APP), default_timeout=90)
+    app.query_params[ID_FIELD] = identity
+    app.run()
+    assert not app.exception
+    assert not app.error
+    assert any("position 3: " in one.value.replace("\\", "") for one in app.caption)
+
+
+def test_the_exported_page_has_strip_table_and_figures(report):
+    page = view_html(view_of(report.spec.with_(pins={"pos": 3}), (report,)))
+    assert "Strongest latents" in page
+    assert "value of latent" in page
+    assert page.count('class="plot"') == 3
+
+
+def test_compare_takes_the_outliers_of_the_text_and_its_changes(open_app, tiny_session):  # noqa: F811
+    change = {"kind": "edit_latent", "at": HOOK, "sae": shelve_for(tiny_session), "latent": 9, "mode": "add"}
+    change |= {"value": 40.0, "strength": 1.0, "from_pos": 1}
+    app = open_app(Spec("latents", text=TEXT, interventions=(change,)))
+    app.button(key="steerscope.compare").click().run()
+    left = from_code(shown(app).options["left"])
+    assert (left.lens, left.text, left.interventions) == ("outliers", TEXT, (change,))
