@@ -22,13 +22,11 @@ from analysis.text_set import read_text_set
 from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.intervention import Intervention, operator_from_recipe
-from capture.models import model_stamp
+from capture.models import FINGERPRINT, model_stamp
 from capture.session import ModelSession
 from capture.store import ActivationStore
 from capture.store_timings import size_class
 
-FINGERPRINT = "fingerprint"
-"""What the store remembers of a model by its files, so that a stored Report opens without loading it."""
 EVERY_LENS = "what_stands_out"
 """The page that shows the Reports of all lenses for one text."""
 SPOKEN = ("model", "revision", "dtype", "device", "processing")

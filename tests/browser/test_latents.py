@@ -67,9 +67,10 @@ def test_a_token_a_latent_its_label_and_the_link_to_it(app, browser_page):
 
 def test_the_keys_step_through_latents(app, browser_page):
     page = settled(browser_page(address(app, "latents", pins={"pos": 3, "latent": 100})), FOOT)
+    page.wait_for_function("document.documentElement.dataset.steerscopeKeys === 'on'")
     for key, latent in (("]", 101), ("[", 100), ("[", 99)):
         after(page, lambda key=key: page.keyboard.press(key))
-        assert latent_of(page) == latent
+        assert latent_of(settled(page, FOOT)) == latent
     after(page, lambda: page.keyboard.press("r"))
     assert latent_of(page) != 99
 

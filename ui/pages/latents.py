@@ -9,7 +9,7 @@ from analysis.spec import Spec
 from ui import latent_card as card
 from ui import latent_effect as effects
 from ui import latent_pictures as pictures
-from ui import state
+from ui import resources, state
 from ui.figures import latents as figures
 from ui.figures.latent_place import Place, latents_at, shown
 from ui.frozen import bounded
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 def ask(asked: Spec) -> None:
     """Which SAE; of a kept view it is the one it was made with."""
     if state.session().kept is None:
-        choose_sae(asked, asked.fingerprint)
+        known = asked.fingerprint or resources.known_fingerprint(asked.model, asked.dtype)
+        choose_sae(asked, known)
 
 
 def render(report: Report, context: "Context") -> None:
