@@ -4,7 +4,7 @@ The order of texts and of rows follows from the seed alone, and a buffer can be 
 training that goes on after a stop sees the rows it would have seen.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,10 +97,13 @@ def windows_of(session: ModelSession, folder: Path, choice: RowChoice) -> list[t
     files = [path for path in sorted(folder.glob("*.txt")) if not _is_held_out(path)]
     if not files:
         raise UserError(f"The folder {folder} must hold .txt files to train on; it has none.", "Name another folder.")
-    windows: list[tuple[int, ...]] = []
-    for path in files:
-        for document in documents_of(path):
-            windows += session.windows(document, choice.window, choice.bos)
+    documents = [document for path in files for document in documents_of(path)]
+    return windows_of_texts(session, documents, choice.window, choice.bos)
+
+
+def windows_of_texts(session: ModelSession, texts: Iterable[str], width: int, bos: bool) -> list[tuple[int, ...]]:
+    """Texts as windows of tokens, each led by BOS where asked; windows of a single token are left out."""
+    windows = [window for text in texts for window in session.windows(text, width, bos)]
     return [window for window in windows if len(window) > 1]
 
 
