@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from analysis.report import Report
+from analysis.spec import to_code
 from ui import resources, visitor
 from ui.components.pin import is_fragment_run
-from ui.dashboard_job import DASHBOARD, dashboard_recipe
 from ui.frozen import is_cold
-from ui.job_kinds import queue
+from ui.job_kinds import DASHBOARD, dashboard_recipe, queue, start_dashboard
 from ui.numbers import say_number
 from ui.words import plain
 
@@ -82,8 +82,10 @@ def offer_dashboard(report: Report) -> None:
 
 
 def _start(report: Report, text_set: str) -> None:
-    title = f"{report.numbers['sae']['name']}, cards from {text_set}"
-    queue().submit(DASHBOARD, dashboard_recipe(report, text_set), visitor.owner(), title)
+    spec, sae = report.spec, report.numbers["sae"]
+    view = to_code(spec.with_(options={"sae": sae["digest"]}, interventions=(), pins={}))
+    recipe = dashboard_recipe(spec.model, spec.dtype, sae["digest"], text_set=text_set, bos=spec.bos, view=view)
+    start_dashboard(recipe, visitor.owner(), f"{sae['name']}, cards from {text_set}")
 
 
 def _job(report: Report) -> "Standing | None":
