@@ -257,12 +257,12 @@ def sae_dashboard(
     from capture.models import load_session
     from sae.dashboard import Subject, build_dashboard
     from sae.neuronpedia import export_dashboard
-    from sae.shelf import load_named
+    from sae.shelf import named_sae
 
     if not store and out is None:
         raise UserError("The dashboard would be kept nowhere.", "Name a folder with --out, or leave out --no-store.")
     session = load_session(model, dtype)
-    name, loaded = load_named(sae, session.fingerprint)
+    name, loaded = named_sae(sae, session.fingerprint)
     texts, texts_name = _texts_of(session, text, text_set, window, bos)
     subject = Subject(session, loaded, texts[:n_texts], name, texts_name, hook, bos, from_pos)
     with _open_store() if store else _passing_store() as kept:

@@ -145,7 +145,7 @@ def load_shelved(digest: str) -> "Autoencoder":
     return _held(str(one.folder), _stamp(one.folder), one.digest)
 
 
-def load_named(wanted: str, fingerprint: str = "") -> tuple[str, "Autoencoder"]:
+def named_sae(wanted: str, fingerprint: str = "") -> tuple[str, "Autoencoder"]:
     """The SAE in a folder or .pt file, or of a name or digest on the shelf, and what to call it."""
     from sae.library import load_sae
 
