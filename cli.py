@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from analysis.commands import sparsity_law
+from analysis.commands import dashboard, sparsity_law
 from capture.errors import UserError
 from capture.written_file import write_file
 from data.recipes.training_recipe import TrainingRecipe
@@ -30,6 +30,7 @@ app = typer.Typer(
 store_app = typer.Typer(no_args_is_help=True, help="Look at what is kept, ask it by SQL, give its room back.")
 app.add_typer(store_app, name="store")
 app.add_typer(sae_app, name="sae")
+sae_app.command("dashboard")(dashboard)
 TAKES_LENS_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 

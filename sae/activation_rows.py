@@ -4,7 +4,7 @@ The order of texts and of rows follows from the seed alone, and a buffer can be 
 training that goes on after a stop sees the rows it would have seen.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,10 +116,14 @@ def windows_of(session: ModelSession, folder: Path, choice: RowChoice) -> TokenW
         raise UserError(f"The folder {folder} must hold .txt files to train on; it has none.", "Name another folder.")
     windows = TokenWindows()
     for path in files:
-        for document in documents_of(path):
-            found = session.windows(document, choice.window, choice.bos)
-            windows.extend(window for window in found if len(window) > 1)
+        windows.extend(windows_of_texts(session, documents_of(path), choice.window, choice.bos))
     return windows
+
+
+def windows_of_texts(session: ModelSession, texts: Iterable[str], width: int, bos: bool) -> list[tuple[int, ...]]:
+    """Texts as windows of tokens, each led by BOS where asked; windows of a single token are left out."""
+    windows = [window for text in texts for window in session.windows(text, width, bos)]
+    return [window for window in windows if len(window) > 1]
 
 
 def _is_held_out(path: Path) -> bool:

@@ -18,7 +18,7 @@ from sae.row_choice import RowChoice
 from sae.sae_recipe import SaeRecipe
 
 # Modules that load torch are imported inside the commands, so that --help answers at once.
-sae_app = typer.Typer(no_args_is_help=True, help="Train, evaluate and convert sparse autoencoders.")
+sae_app = typer.Typer(no_args_is_help=True, help="Train, evaluate, convert and look at sparse autoencoders.")
 TELL_S = 10.0
 N_PROVED = 20
 NAMED = "Folder of an SAE in any known layout, an OpenAI .pt file, or release/id of SAELens's registry."

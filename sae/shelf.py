@@ -145,6 +145,16 @@ def load_shelved(digest: str) -> "Autoencoder":
     return _held(str(one.folder), _stamp(one.folder), one.digest)
 
 
+def named_sae(wanted: str, fingerprint: str = "") -> tuple[str, "Autoencoder"]:
+    """The SAE in a folder or .pt file, or of a name or digest on the shelf, and what to call it."""
+    from sae.library import load_sae
+
+    if (path := Path(wanted).expanduser()).exists():
+        return path.resolve().stem if path.is_file() else path.resolve().name, load_sae(path)
+    one = find_shelved(wanted, fingerprint)
+    return one.name, load_shelved(one.digest)
+
+
 @lru_cache(maxsize=N_HELD)
 def _held(folder: str, stamp: str, digest: str) -> "Autoencoder":
     from sae.library import load_sae

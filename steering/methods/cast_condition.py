@@ -15,8 +15,9 @@ from torch import Tensor
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint
-from capture.intervention import Recipe, read_number
+from capture.intervention import Recipe
 from capture.option import Option
+from capture.recipe_number import read_number
 from capture.session import ModelSession
 from steering.contrast_pairs import Contrast
 from steering.direction import Direction, as_direction, check_width, read_direction

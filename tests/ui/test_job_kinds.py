@@ -72,8 +72,7 @@ def test_a_measurement_stops_at_its_next_step(no_store):
 
 
 def test_only_what_is_kept_is_answered_without_the_queue(monkeypatch, no_store, tiny_session, tmp_path):
-    from analysis.pipeline import FINGERPRINT
-    from capture.models import model_stamp
+    from capture.models import FINGERPRINT, model_stamp
     from capture.store import ActivationStore
 
     store = ActivationStore.open(tmp_path / "store.duckdb")
