@@ -28,6 +28,8 @@ from capture.errors import UserError
 NORM_BINS = LogBins(-24, 16, 14)
 """Thresholds are told apart to 2**-14 of themselves."""
 EDGES = NORM_BINS.edges()
+CAP, N_CANDIDATES = 0.99, 65_536
+"""The published search tries so many thresholds up to that quantile of the norms."""
 MAX_GROUP = 8
 _BLOCK = 16
 _FLOATS = 1 << 20
@@ -139,6 +141,10 @@ class TailCurve:
         """The share of neurons at or above each of `EDGES`, a mean over tokens."""
         total = max(int(self.counts.sum()), 1)
         return 1 - np.concatenate([[0], np.cumsum(self.counts)]) / total
+
+    def candidate_step(self) -> float:
+        """How near two thresholds are told apart by the published search: the 0.99 quantile of norms / 65,536."""
+        return float(EDGES[int(np.argmax(self.kept() <= 1 - CAP))]) / N_CANDIDATES
 
 
 def edge_for(values: Float[np.ndarray, "edges"], target: float) -> int:

@@ -12,11 +12,11 @@ pos]; `neuron_frequency`, `neuron_text_share`, `neuron_peak_frequency`, `neuron_
 500; `curve_target`, `curve_activation_ratio`, `curve_delta_loss`, `curve_perplexity_ratio` [target], from dense on;
 `tried_target`, `tried_delta_loss` [tried], what the search tried; `frontier_method` (index into `methods`),
 `frontier_budget` (CETT target, share asked for, or p), `frontier_delta_loss`, `frontier_zero_share` (of the method's
-own tensor), `frontier_skipped_share`, `frontier_oracle_share` [point], `frontier_interval` [point 2] ([0 0] for one text).
+own tensor), `frontier_skipped_share`, `frontier_oracle_share` [point], `frontier_interval` [point 2], [0 0] for a text.
 
 Numbers: `p`, `is_searched`, `sentence` (the answer, or why nothing was searched), `cett_target`, `cett_beyond` (first
-target tried that is over budget), `activation_ratio`, `sparsity` (1 − ratio), `loss_dense`, `loss_sparse`, `delta_loss`,
-`delta_interval` ([low, high] or null), `perplexity_ratio`, `budget_nats`; `thresholds` [n_layers], the list that the
+target tried that is over budget), `activation_ratio`, `sparsity` (1 − ratio), `loss_dense`, `loss_sparse`,
+`delta_loss`, `delta_interval` ([low, high] or null), `perplexity_ratio`, `budget_nats`; `thresholds` [n_layers], the list that the
 paper's tools read; `recipes`, the masks as interventions; `passes` {dense, sparse, rows, frontier_rows}; `tensor`,
 `activation`, `has_gate`; `n_always`, `n_never`, `n_specialised`, `n_neurons`; `methods` [{slug, title, weak_set,
 thresholded, tensor, skips, paper, reason}]; `types` (the words of `type_token`); `n_frontier_texts`; `tokens`,

@@ -4,7 +4,7 @@ The search's passes over a set are kept in the checkpoint as they end, so that a
 them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,11 +80,12 @@ def dense_of(subject: Subject, progress: Progress) -> DensePass:
 
 def answer_of(subject: Subject, dense: DensePass, p: float, progress: Progress) -> Answer:
     """The largest CETT target within the budget, and the model at it."""
+    budget = budget_nats(p)
     n_predicted, why = needed(subject.texts)
     tried: dict[int, float] = {}
     bracket = Bracket(0, STEPS, 0, 0)
     if not why:
-        bracket = search(_Passes(subject, dense, n_predicted, progress), p, tried, _same_thresholds(dense))
+        bracket = search(_Passes(subject, dense, n_predicted, progress), budget, tried, _same_thresholds(dense))
     edges = edges_for(dense, bracket.target) if not why else (0,) * len(dense.curves)
     masks = cett_masks(edges)
     kept = KeptNeurons(subject.session.shape, subject.texts)
@@ -106,18 +107,19 @@ def answer_of(subject: Subject, dense: DensePass, p: float, progress: Progress) 
         "delta_loss": delta,
         "delta_interval": list(interval) if interval else None,
         "perplexity_ratio": float(np.exp(delta)),
-        "budget_nats": budget_nats(p),
+        "budget_nats": budget,
     }
     passes = {"dense": 1, "sparse": bracket.n_passes + 1, "rows": bracket.n_rows + 1}
     return Answer(edges, masks, kept, {k / STEPS: one for k, one in tried.items()}, numbers, passes, why)
 
 
-def _same_thresholds(dense: DensePass) -> Any:
-    """Whether two targets give thresholds at most one edge apart in every layer."""
+def _same_thresholds(dense: DensePass) -> Callable[[int, int], bool]:
+    """Whether the thresholds of two targets are as near as the published search tells them apart, in every layer."""
+    steps = np.array([curve.candidate_step() for curve in dense.curves])
 
     def is_same(low: int, high: int) -> bool:
-        pairs = zip(edges_for(dense, low / STEPS), edges_for(dense, high / STEPS), strict=True)
-        return high < STEPS and all(b - a <= 1 for a, b in pairs)
+        ends = (EDGES[list(edges_for(dense, target / STEPS))] for target in (low, high))
+        return high < STEPS and bool((np.subtract(*reversed(list(ends))) <= steps).all())
 
     return is_same
 

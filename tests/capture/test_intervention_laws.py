@@ -8,9 +8,21 @@ import torch
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint, residual_points
-from capture.intervention import OPERATORS, AddVector, Entry, Intervention, ReplaceEntries, operator_from_recipe
+from capture.intervention import (
+    OPERATORS,
+    AddVector,
+    Entry,
+    Intervention,
+    ReadsWeights,
+    ReplaceEntries,
+    operator_from_recipe,
+)
+from capture.mask import KeepLargest, MaskBelow, MaskWeakNeurons
 
 AT = HookPoint(1, "resid_post")
+GATE, NEURONS = HookPoint(1, "mlp_pre"), HookPoint(1, "mlp_post")
+WIDTHS = {AT: 32, GATE: 48, NEURONS: 48}
+NORMS = torch.linspace(0, 2, 48)
 TOKENS = (0, 9, 8, 7, 30, 40)
 EXAMPLES = {
     AddVector: (
@@ -21,6 +33,9 @@ EXAMPLES = {
         ReplaceEntries(AT, (Entry(None, 3, 2.5), Entry(4, 7, 0.0), Entry(9, 8, -1.0))),
         ReplaceEntries(AT, (Entry(0, 31, 100.0),), strength=0.25),
     ),
+    MaskBelow: (MaskBelow(AT, 0.6), MaskBelow(GATE, 0.3, "silu"), MaskBelow(NEURONS, 0.5, strength=0.5)),
+    KeepLargest: (KeepLargest(AT, 5), KeepLargest(GATE, 20, "silu"), KeepLargest(NEURONS, 0, strength=0.5)),
+    MaskWeakNeurons: (MaskWeakNeurons(NEURONS, 0.7), MaskWeakNeurons(NEURONS, 1.1, strength=0.5)),
 }
 every_example = pytest.mark.parametrize(
     "change", [example for operator in OPERATORS for example in EXAMPLES[operator]], ids=lambda change: change.kind
@@ -28,8 +43,19 @@ every_example = pytest.mark.parametrize(
 every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 
 
-def activation(dtype=torch.float32):
-    return torch.randn(2, 6, 32, generator=torch.Generator().manual_seed(0)).to(dtype)
+def activation(at, dtype=torch.float32):
+    return torch.randn(2, 6, WIDTHS[at], generator=torch.Generator().manual_seed(0)).to(dtype)
+
+
+def place(change):
+    (at,) = change.hook_points()
+    return at
+
+
+def act(change, x, first_pos=0, weight=lambda kind, layer: NORMS):
+    """The change made to a tensor, with the weights that a run would give it."""
+    ready = change.with_weights(weight) if isinstance(change, ReadsWeights) else change
+    return ready(x, place(change), first_pos)
 
 
 def test_every_operator_has_examples():
@@ -39,30 +65,30 @@ def test_every_operator_has_examples():
 @every_example
 def test_it_meets_the_protocol(change):
     assert isinstance(change, Intervention)
-    assert change.hook_points() == (AT,)
+    assert place(change) in WIDTHS
 
 
 @every_example
 @every_dtype
 def test_strength_zero_returns_the_input_bit_for_bit(change, dtype):
-    x = activation(dtype)
-    assert torch.equal(replace(change, strength=0.0)(x, AT, 0), x)
+    x = activation(place(change), dtype)
+    assert torch.equal(act(replace(change, strength=0.0), x), x)
 
 
 @every_example
 @every_dtype
 def test_shape_dtype_and_device_are_kept_and_something_changes(change, dtype):
-    x = activation(dtype)
-    changed = change(x, AT, 0)
+    x = activation(place(change), dtype)
+    changed = act(change, x)
     assert (changed.shape, changed.dtype, changed.device) == (x.shape, x.dtype, x.device)
     assert not torch.equal(changed, x)
 
 
 @every_example
 def test_the_input_is_not_written_to(change):
-    x = activation()
+    x = activation(place(change))
     before = x.clone()
-    change(x, AT, 0)
+    act(change, x)
     assert torch.equal(x, before)
 
 
@@ -70,16 +96,17 @@ def test_the_input_is_not_written_to(change):
 def test_its_recipe_through_json_acts_the_same(change):
     again = operator_from_recipe(json.loads(json.dumps(change.recipe())))
     assert again == change
-    assert torch.equal(again(activation(), AT, 2), change(activation(), AT, 2))
+    x = activation(place(change))
+    assert torch.equal(act(again, x, 2), act(change, x, 2))
 
 
 @every_example
 @pytest.mark.parametrize("split", [1, 3, 4, 5])
 def test_a_run_cut_into_steps_is_changed_as_a_whole_one(change, split):
     """Under a key/value cache a hook sees a few positions at a time."""
-    x = activation()
-    parts = [change(x[:, :split], AT, 0), change(x[:, split:], AT, split)]
-    assert torch.equal(torch.cat(parts, dim=1), change(x, AT, 0))
+    x = activation(place(change))
+    parts = [act(change, x[:, :split]), act(change, x[:, split:], split)]
+    assert torch.equal(torch.cat(parts, dim=1), act(change, x))
 
 
 @every_example
@@ -98,8 +125,11 @@ def test_strength_zero_leaves_the_models_logits_as_they_were(change, tiny_sessio
 
 @every_example
 def test_it_acts_on_the_model_as_on_a_tensor(change, tiny_session):
-    clean = tiny_session.capture(TOKENS, [AT])[AT]
-    assert torch.equal(tiny_session.capture(TOKENS, [AT], [change])[AT], change(clean[None], AT, 0)[0])
+    at = place(change)
+    clean = tiny_session.capture(TOKENS, [at])[at]
+    changed = act(change, clean[None], weight=tiny_session.weight)[0]
+    assert torch.equal(tiny_session.capture(TOKENS, [at], [change])[at], changed)
+    assert not torch.equal(changed, clean)
 
 
 @every_example
@@ -145,7 +175,18 @@ def test_a_vector_of_the_wrong_width_is_refused(tiny_session):
         tiny_session.logits(TOKENS, [AddVector(AT, (1.0, 2.0, 3.0))])
 
 
-WHOLE = AddVector(AT, (1.0,)).recipe()
+def test_a_mask_of_weak_neurons_away_from_them_is_refused(tiny_session):
+    with pytest.raises(UserError, match="masked at mlp_post"):
+        tiny_session.logits(TOKENS, [MaskWeakNeurons(AT, 1.0)])
+
+
+def test_a_mask_through_an_activation_function_makes_neurons_of_exactly_zero(tiny_session):
+    score = torch.nn.functional.silu(tiny_session.capture(TOKENS, [GATE])[GATE]).abs()
+    neurons = tiny_session.capture(TOKENS, [NEURONS], [MaskBelow(GATE, 0.3, "silu")])[NEURONS]
+    assert torch.equal(neurons == 0, score < 0.3)
+
+
+WHOLE, MASK = AddVector(AT, (1.0,)).recipe(), MaskBelow(AT, 1.0).recipe()
 
 
 @pytest.mark.parametrize(
@@ -163,6 +204,9 @@ WHOLE = AddVector(AT, (1.0,)).recipe()
         WHOLE | {"from_pos": 0.5},
         WHOLE | {"from_pos": -1},
         WHOLE | {"from_pos": 10**400},
+        MASK | {"through": "tanh"},
+        MASK | {"threshold": float("nan")},
+        KeepLargest(AT, 3).recipe() | {"k": -1},
     ],
 )
 def test_a_recipe_that_cannot_be_read_is_refused(recipe):

@@ -1,0 +1,122 @@
+"""The search of PPL-1% thresholds against the published procedure as written, to the same thresholds, in one run.
+
+The bundled model on its own stories, and a random model of GPT-2 small's shape on text that it sampled itself (other
+text it predicts no better than chance, so that no neuron would matter). One thread, processor time.
+Targets: at most 12 sparse passes and one dense; at least 3 times as fast; thresholds within one candidate step.
+Run: python -m benchmarks.bench_sparsity
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+
+import torch
+
+from analysis.lens import Subject
+from analysis.sparsity_run import Answer, answer_of, dense_of
+from analysis.text_set import read_text_set
+from benchmarks.published_sparsity import Published, published_search
+from benchmarks.record import percentiles, record
+from capture.models import load_session
+from capture.session import ModelSession
+
+P = 1.0
+N_STORIES, N_SAMPLED, SAMPLED_TOKENS = 16, 3, 40
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model, texts and how often both ways are timed."""
+
+    name: str
+    session: ModelSession
+    texts: tuple[tuple[int, ...], ...]
+    rounds: int
+
+
+def stories() -> Case:
+    """The bundled model on the first stories."""
+    session = load_session("stories")
+    texts = tuple(session.tokens(text, True) for text in read_text_set("stories").texts[:N_STORIES])
+    return Case("stories", session, texts, 3)
+
+
+def random_gpt2() -> Case:
+    """A random model of GPT-2 small's shape on its own samples."""
+    from tokenizers import Tokenizer, models
+    from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedTokenizerFast
+
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(GPT2Config(initializer_range=0.06)).eval()
+    session = ModelSession(model, PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE())), name="gpt2-small")
+    texts = tuple(
+        (seed, *session.generate((seed,), SAMPLED_TOKENS, seed=seed, temperature=1.0, top_p=1.0))
+        for seed in range(1, N_SAMPLED + 1)
+    )
+    return Case("gpt2-small", session, texts, 1)
+
+
+def ours(case: Case) -> Answer:
+    """The same search as the Sparsity page's: dense pass, search, pass at the answer."""
+    subject = Subject(case.session, case.texts, {}, True, True)
+
+    def quiet(share: float, words: str) -> None:
+        pass
+
+    return answer_of(subject, dense_of(subject, quiet), P, quiet)
+
+
+def compare(case: Case) -> None:
+    """Time both ways in turn, say and record."""
+    seconds: dict[str, list[float]] = {"published": [], "steerscope": []}
+    for _ in range(case.rounds):
+        start = time.process_time()
+        answer = ours(case)
+        middle = time.process_time()
+        published = published_search(case.session, case.texts, P)
+        seconds["steerscope"].append(middle - start)
+        seconds["published"].append(time.process_time() - middle)
+    n_tokens = sum(map(len, case.texts))
+    where = {"kernel": "sparsity_search", "shape": f"{case.name} x {n_tokens} tokens", "dtype": "float32"}
+    rows = [
+        {**where, "backend": name, "mode": f"PPL-{P:g}%", "metric": "cpu time", "unit": "s", **percentiles(taken)}
+        for name, taken in seconds.items()
+    ]
+    times = [a / b for a, b in zip(seconds["steerscope"], seconds["published"], strict=True)]
+    ratio = {"metric": "cpu time / published", "unit": "ratio", **percentiles(times)}
+    rows.append({**where, "backend": "steerscope", "mode": f"PPL-{P:g}%", **ratio})
+    rows += [
+        {**where, "backend": "steerscope", "mode": f"PPL-{P:g}%", "metric": name, "unit": unit, **percentiles([value])}
+        for name, unit, value in _counts(answer, published)
+    ]
+    for row in rows:
+        _LOG.info("%-12s %-12s %-36s %10.4g %s", case.name, row["backend"], row["metric"], row["p50"], row["unit"])
+    record(rows)
+
+
+def _counts(answer: Answer, published: Published) -> list[tuple[str, str, float]]:
+    """Passes, rows, and how far the thresholds are apart in the published procedure's own candidate steps."""
+    apart = [
+        abs(mine - theirs) / step
+        for mine, theirs, step in zip(answer.thresholds, published.thresholds, published.steps, strict=True)
+    ]
+    return [
+        ("sparse passes", "passes", float(answer.passes["sparse"])),
+        ("rows in them, for each text", "rows", float(answer.passes["rows"])),
+        ("CETT target", "", answer.numbers["cett_target"]),
+        ("CETT target, published", "", published.target),
+        ("largest difference of thresholds", "candidate steps", max(apart)),
+    ]
+
+
+def main() -> None:
+    """Measure, say and record."""
+    torch.set_num_threads(1)
+    for case in (stories(), random_gpt2()):
+        compare(case)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    main()
