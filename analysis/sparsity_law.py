@@ -31,7 +31,7 @@ from analysis.sparse_pass import run_candidates
 from analysis.sparsity_dense import DensePass, points_of
 from analysis.sparsity_law_report import Point, report_of
 from analysis.sparsity_methods import cett_masks
-from analysis.sparsity_search import STEPS, search
+from analysis.sparsity_search import STEPS, budget_nats, search
 from capture.checkpoints import TrainedModel
 from capture.errors import UserError
 from capture.hook_point import HookPoint
@@ -124,7 +124,7 @@ def _joint_target(
     def is_same(low: int, high: int) -> bool:
         return all(seen[one.name].edges(low) == seen[one.name].edges(high) for one in joint)
 
-    return search(log_mean_ratios, p, {}, is_same).low
+    return search(log_mean_ratios, budget_nats(p), {}, is_same).low
 
 
 def _rises(session: ModelSession, seen: Seen, targets: Sequence[int]) -> Float[np.ndarray, "targets"]:
