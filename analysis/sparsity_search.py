@@ -52,7 +52,7 @@ class Bracket:
         return self.low / STEPS
 
 
-def budget_nats(p: float) -> float:
+def budget_nats(p: float | int) -> float:
     """The rise of the loss that lets perplexity grow by p percent: ln(1 + p/100), in nats a token."""
     if not MIN_PERCENT <= p <= MAX_PERCENT:
         raise UserError(
@@ -99,9 +99,7 @@ def _even(middle: int) -> float:
     return 0.5
 
 
-def _descend(
-    known: Losses, low: int, high: int, budget: float, is_same: Callable[[int, int], bool]
-) -> tuple[int, int]:
+def _descend(known: Losses, low: int, high: int, budget: float, is_same: Callable[[int, int], bool]) -> tuple[int, int]:
     """Bisection, as far as it is known how."""
     while high - low > 1 and (middle := (low + high) // 2) in known and not is_same(low, high):
         low, high = (middle, high) if known[middle] < budget else (low, middle)
