@@ -19,8 +19,8 @@ target tried that is over budget), `activation_ratio`, `sparsity` (1 − ratio),
 `delta_loss`, `delta_interval` ([low, high] or null), `perplexity_ratio`, `budget_nats`; `thresholds` [n_layers], the
 list that the paper's tools read; `recipes`, the masks as interventions; `passes` {dense, sparse, rows,
 frontier_rows}; `tensor`, `activation`, `has_gate`; `n_always`, `n_never`, `n_specialised`, `n_neurons`; `methods`
-[{slug, title, weak_set, thresholded, tensor, skips, paper, reason}], `reason` saying why it has no point; `types` (the words of `type_token`); `n_frontier_texts`; `tokens`,
-`n_tokens`, `n_texts`, `n_predicted`, `is_text_set`.
+[{slug, title, weak_set, thresholded, tensor, skips, paper, reason}], `reason` saying why it has no point; `types` (the
+words of `type_token`); `n_frontier_texts`; `tokens`, `n_tokens`, `n_texts`, `n_predicted`, `is_text_set`.
 """
 
 from typing import Any
