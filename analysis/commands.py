@@ -1,6 +1,7 @@
-"""`python cli.py sparsity-law`: the law of a training run as a table, without a browser."""
+"""`python cli.py sparsity-law`: the law of a training run as a table; and progress in a terminal."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,11 +28,21 @@ def sparsity_law(
     from capture.written_file import write_file
 
     spec = Spec("sparsity_law", model, text_set=text_set, bos=bos, dtype=dtype, options={"p": p})
-    report = pipeline.run(spec, load_session, None).report
+    report = pipeline.run(spec, load_session, None, terminal_progress()).report
     typer.echo("\n".join(law_lines(report.numbers)))
     if out is not None:
         write_file(out, report.to_json().encode())
         typer.echo(f"Report written to {out}")
+
+
+def terminal_progress() -> Callable[[float, str], None]:
+    """Progress on one line of a terminal; silent where standard error is a file."""
+
+    def show(share: float, words: str) -> None:
+        if sys.stderr.isatty():
+            typer.echo(f"\r\x1b[2K{share:4.0%} {words}", nl=share >= 1, err=True)
+
+    return show
 
 
 def law_lines(numbers: Mapping[str, Any]) -> list[str]:
