@@ -12,7 +12,7 @@ from analysis.teal_greedy import greedy_masks, weight_shares
 from capture.hook_point import HookPoint
 from capture.mask import KeepLargest, MaskBelow
 from capture.session import ModelSession
-from tests.analysis.test_sparsity import dense_of, measured, quiet, session_of, subject_of
+from tests.analysis.test_sparsity import TEXTS, dense_of, measured, quiet, session_of, subject_of
 from tests.models import tiny_llama, tiny_tokenizer
 
 POINTS = [HookPoint(layer, site) for layer in range(3) for site in INPUT_SITES]
@@ -129,17 +129,16 @@ def test_every_method_has_a_point_on_the_frontier():
     assert (arrays["frontier_skipped_share"] <= arrays["frontier_oracle_share"] + 1e-9).all()
 
 
-def test_greedy_teal_spares_the_input_that_hurts_most_and_reaches_its_target():
-    """Block 1's down projection is made 64 times as loud, so zeros among its inputs cost most."""
+def test_greedy_teal_takes_the_inputs_whose_zeros_cost_nothing_first():
+    """Attention of block 1 writes nothing, so zeros among the inputs of its matrices change nothing."""
     model = tiny_llama()
     with torch.no_grad():
-        model.model.layers[1].mlp.down_proj.weight *= 64
-    session = ModelSession(model, tiny_tokenizer(), name="loud")
-    subject = subject_of(session)
-    dense = dense_of(subject, quiet)
-    shares, (half,) = weight_shares(session.shape), greedy_masks(subject, dense, (0.4,), quiet)
-    assert sum(shares.values()) == pytest.approx(1)
-    masked = {at.site for change in half for at in change.hook_points() if at.layer == 1}
-    assert "mlp_post" not in masked
-    assert len(masked) > 1
-    assert all(isinstance(change, MaskBelow) for change in half)
+        model.model.layers[1].self_attn.o_proj.weight.zero_()
+    session = ModelSession(model, tiny_tokenizer(), name="mute")
+    subject = subject_of(session, TEXTS[:1])
+    few, many = greedy_masks(subject, dense_of(subject, quiet), (0.2, 0.6), quiet)
+    sites = [{at.site for change in masks for at in change.hook_points() if at.layer == 1} for masks in (few, many)]
+    assert sites[0]
+    assert sites[0] <= {"ln1_out", "z"}
+    assert sites[0] < sites[1]
+    assert sum(weight_shares(session.shape).values()) == pytest.approx(1)
