@@ -97,6 +97,16 @@ def test_writing_on_shows_both_texts_token_by_token(open_app, tiny_session, repo
     assert shown(app).pins["write"] is True
 
 
+@pytest.mark.parametrize("is_oracle", [False, True])
+def test_the_frontier_has_the_share_that_is_chosen(open_app, report, is_oracle):
+    app = open_app(SPEC.with_(pins={"oracle": True} if is_oracle else {}))
+    assert not app.error
+    assert ("if an oracle named the zeros beforehand" in said(app)) == is_oracle
+    picture = figures.frontier(report, is_oracle).figure
+    share = report.arrays["frontier_oracle_share" if is_oracle else "frontier_skipped_share"]
+    assert sorted(x for trace in picture.data for x in trace.x) == sorted(100 * share)
+
+
 @pytest.mark.parametrize("method", ["top_k", "fat", "cats", "teal", "cett", "zero"])
 def test_every_method_can_write(open_app, method):
     app = open_app(SPEC.with_(pins={"write": True, "method": method}))
