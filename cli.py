@@ -2,14 +2,14 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from analysis.commands import dashboard, sparsity_law
+from analysis.commands import dashboard, sparsity_law, terminal_progress
 from capture.errors import UserError
 from capture.written_file import write_file
 from data.recipes.training_recipe import TrainingRecipe
@@ -99,17 +99,7 @@ def _answer(spec: "Spec", use_store: bool) -> "Answer":
     from capture.models import load_session
 
     with _open_store() if use_store else nullcontext() as store:
-        return pipeline.run(spec, load_session, store, _progress())
-
-
-def _progress() -> Callable[[float, str], None]:
-    """Progress on one line of a terminal; silent where standard error is a file."""
-
-    def show(share: float, words: str) -> None:
-        if sys.stderr.isatty():
-            typer.echo(f"\r\x1b[2K{share:4.0%} {words}", nl=share >= 1, err=True)
-
-    return show
+        return pipeline.run(spec, load_session, store, terminal_progress())
 
 
 def _show(answer: "Answer", out: Path | None) -> None:
@@ -137,7 +127,7 @@ def export_view(
     from capture.models import load_session
     from ui.view_export import export, view_named
 
-    lines = export(lambda: view_named(link, load_session, _open_store, _progress()), html, data, figures, file)
+    lines = export(lambda: view_named(link, load_session, _open_store, terminal_progress()), html, data, figures, file)
     typer.echo("\n".join(lines))
 
 

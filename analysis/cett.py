@@ -37,7 +37,7 @@ _FLOATS = 1 << 20
 
 def group_size(d_mlp: int) -> int:
     """How many neurons are summed at once: 1 is exact, and more than 8 never."""
-    return max(1, min(MAX_GROUP, d_mlp // 128))
+    return max(1, min(MAX_GROUP, d_mlp // 256))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
-"""`python cli.py sae dashboard` and `sparsity-law`: commands that need text sets and Reports."""
+"""`python cli.py sae dashboard` and `sparsity-law`: commands that need text sets and Reports; progress in a terminal."""
 
+import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -103,11 +104,21 @@ def sparsity_law(
     from capture.written_file import write_file
 
     spec = Spec("sparsity_law", model, text_set=text_set, bos=bos, dtype=dtype, options={"p": p})
-    report = pipeline.run(spec, load_session, None).report
+    report = pipeline.run(spec, load_session, None, terminal_progress()).report
     typer.echo("\n".join(law_lines(report.numbers)))
     if out is not None:
         write_file(out, report.to_json().encode())
         typer.echo(f"Report written to {out}")
+
+
+def terminal_progress() -> Callable[[float, str], None]:
+    """Progress on one line of a terminal; silent where standard error is a file."""
+
+    def show(share: float, words: str) -> None:
+        if sys.stderr.isatty():
+            typer.echo(f"\r\x1b[2K{share:4.0%} {words}", nl=share >= 1, err=True)
+
+    return show
 
 
 def law_lines(numbers: Mapping[str, Any]) -> list[str]:

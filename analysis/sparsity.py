@@ -17,10 +17,10 @@ own tensor), `frontier_skipped_share`, `frontier_oracle_share` [point], `frontie
 Numbers: `p`, `is_searched`, `sentence` (the answer, or why nothing was searched), `cett_target`, `cett_beyond` (first
 target tried that is over budget), `activation_ratio`, `sparsity` (1 − ratio), `loss_dense`, `loss_sparse`,
 `delta_loss`, `delta_interval` ([low, high] or null), `perplexity_ratio`, `budget_nats`; `thresholds` [n_layers], the
-list that the paper's tools read; `recipes`, the masks as interventions; `passes` {dense, sparse, rows, frontier_rows}; `tensor`,
-`activation`, `has_gate`; `n_always`, `n_never`, `n_specialised`, `n_neurons`; `methods` [{slug, title, weak_set,
-thresholded, tensor, skips, paper, reason}]; `types` (the words of `type_token`); `n_frontier_texts`; `tokens`,
-`n_tokens`, `n_texts`, `n_predicted`, `is_text_set`.
+list that the paper's tools read; `recipes`, the masks as interventions; `passes` {dense, sparse, rows,
+frontier_rows}; `tensor`, `activation`, `has_gate`; `n_always`, `n_never`, `n_specialised`, `n_neurons`; `methods`
+[{slug, title, weak_set, thresholded, tensor, skips, paper, reason}], `reason` saying why it has no point; `types` (the
+words of `type_token`); `n_frontier_texts`; `tokens`, `n_tokens`, `n_texts`, `n_predicted`, `is_text_set`.
 """
 
 from typing import Any
@@ -49,6 +49,12 @@ OPTIONS = (
         step=0.1,
         unit="%",
     ),
+    Option(
+        "teal_greedy",
+        "TEAL, greedy",
+        "Measure TEAL's block-wise greedy allocation too; it tries every input of every block many times.",
+        False,
+    ),
 )
 
 
@@ -57,10 +63,11 @@ def measure(subject: Subject, options: Options, progress: Progress) -> Measured:
     p = float(options["p"])
     dense = dense_of(subject, progress)
     answer = answer_of(subject, dense, p, progress)
-    frontier = frontier_of(subject, dense, answer, p, progress)
+    frontier = frontier_of(subject, dense, answer, p, bool(options["teal_greedy"]), progress)
     arrays = {**_layers(answer, dense), **answer.kept.arrays(subject.is_text_set), **frontier.arrays}
     numbers = _numbers(subject, answer, p, arrays)
     numbers |= {
+        "methods": list(methods_for(subject.session.shape, bool(options["teal_greedy"]))),
         "n_frontier_texts": frontier.n_texts,
         "passes": {**answer.passes, "frontier_rows": frontier.n_rows},
     }
@@ -100,7 +107,6 @@ def _numbers(subject: Subject, answer: Answer, p: float, arrays: dict[str, np.nd
         "n_always": int((frequency == 1).sum()),
         "n_never": int((frequency == 0).sum()),
         "n_specialised": _n_specialised(arrays) if len(subject.texts) > 1 else 0,
-        "methods": list(methods_for(shape)),
         "types": list(subject.session.token_texts(types)) if types else [],
         "tokens": [] if subject.is_text_set else list(subject.session.token_texts(subject.texts[0])),
         "n_tokens": sum(map(len, subject.texts)),

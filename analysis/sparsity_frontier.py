@@ -7,8 +7,9 @@ import numpy as np
 from analysis.lens import Progress, Subject
 from analysis.sparse_pass import run_candidates
 from analysis.sparsity_dense import INPUT_SITES, DensePass
-from analysis.sparsity_methods import SLUGS, frontier_plan, mean_zero_shares, skipped_share
+from analysis.sparsity_methods import GREEDY_SHARES, SLUGS, frontier_plan, mean_zero_shares, skipped_share
 from analysis.sparsity_run import Answer
+from analysis.teal_greedy import greedy_masks
 from analysis.text_bootstrap import interval_over_texts
 from capture.hook_point import HookPoint
 
@@ -27,7 +28,9 @@ class Frontier:
     n_rows: int
 
 
-def frontier_of(subject: Subject, dense: DensePass, answer: Answer, p: float, progress: Progress) -> Frontier:
+def frontier_of(
+    subject: Subject, dense: DensePass, answer: Answer, p: float, is_greedy: bool, progress: Progress
+) -> Frontier:
     """Every method at its budgets, in one pass; no point where the text is too short for a perplexity."""
     texts = subject.texts[:MAX_TEXTS]
     if answer.why:
@@ -35,6 +38,9 @@ def frontier_of(subject: Subject, dense: DensePass, answer: Answer, p: float, pr
         return Frontier({**_curve([(0.0, 0.0, dense_ratio)]), **_points([])}, len(texts), 0)
     shape = subject.session.shape
     plan = [*frontier_plan(dense), ("cett_ppl", p, answer.masks)]
+    if is_greedy:
+        allocated = greedy_masks(subject, dense, GREEDY_SHARES, progress)
+        plan += [("teal_greedy", share, masks) for share, masks in zip(GREEDY_SHARES, allocated, strict=True)]
     sites = [HookPoint(layer, site) for layer in range(shape.n_layers) for site in INPUT_SITES]
     progress(0.8, "setting other methods beside it")
     passed = run_candidates(

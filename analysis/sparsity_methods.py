@@ -29,6 +29,8 @@ SHARES = (0.3, 0.5, 0.7, 0.85, 0.95)
 """The shares of weak entries that rivals are asked for."""
 TARGETS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8)
 """The CETT targets of the curve."""
+GREEDY_SHARES = (0.3, 0.5, 0.7)
+"""The shares of unread weights that TEAL's greedy allocation is asked for."""
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,24 @@ METHODS = (
         "rows of every matrix whose input is zero",
         "Liu et al. 2024, arXiv 2408.14690",
     ),
+    Method(
+        "teal_greedy",
+        "TEAL, greedy",
+        "|x| < t, each input at a share of its own",
+        "each linear map's input x",
+        "ln1_out (q, k, v share it), z (o), ln2_out (gate and up share it), mlp_post (down)",
+        "rows of every matrix whose input is zero",
+        "Liu et al. 2024, arXiv 2408.14690, Algorithm 1",
+    ),
 )
 SLUGS = tuple(method.slug for method in METHODS)
 
 
-def methods_for(shape: ModelShape) -> tuple[dict[str, Any], ...]:
+def methods_for(shape: ModelShape, is_greedy: bool) -> tuple[dict[str, Any], ...]:
     """Every method as JSON, with a reason where it does not apply."""
     rows = [method.to_json() for method in METHODS]
+    if not is_greedy:
+        rows[SLUGS.index("teal_greedy")]["reason"] = "It takes longer than all the others: switch it on to measure it."
     if not shape.has_gate:
         rows[SLUGS.index("cats")]["reason"] = "CATS thresholds a gate, and these MLPs have none."
     return tuple(rows)

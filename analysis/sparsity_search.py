@@ -24,8 +24,8 @@ from capture.errors import UserError
 
 STEPS = 1 << 20
 """Targets are multiples of 1 / STEPS."""
-ROWS, UNSURE_ROWS = 4, 3
-"""How many targets share a pass, where the guess was about right, and where it was not."""
+ROWS = 3
+"""How many targets share a pass: of 2 to 5, few rows in all at 7 passes or so."""
 MAX_PASSES = 11
 MIN_PERCENT, MAX_PERCENT = 0.1, 20.0
 _CATCH_UP = 3
@@ -52,7 +52,7 @@ class Bracket:
         return self.low / STEPS
 
 
-def budget_nats(p: float) -> float:
+def budget_nats(p: float | int) -> float:
     """The rise of the loss that lets perplexity grow by p percent: ln(1 + p/100), in nats a token."""
     if not MIN_PERCENT <= p <= MAX_PERCENT:
         raise UserError(
@@ -92,7 +92,7 @@ def _plan(
     if (high - low).bit_length() - 1 > _CATCH_UP * (MAX_PASSES - n_passes - 1):
         return _even, (1 << _CATCH_UP) - 1
     is_sure = n_passes == 0 or (high - low) * 4 <= before
-    return (_chance(known, low, high, budget), ROWS) if is_sure else (_even, UNSURE_ROWS)
+    return (_chance(known, low, high, budget) if is_sure else _even), ROWS
 
 
 def _even(middle: int) -> float:

@@ -11,6 +11,7 @@ from analysis.lens import known_lenses
 from analysis.report import REPORT_VERSION
 from analysis.spec import SPEC_VERSION
 from capture.intervention import operators
+from capture.models import catalogue
 from capture.store_views import VIEWS
 from sae.formats import openai
 from sae.library import FOLDER_FORMATS, WRITERS
@@ -56,6 +57,11 @@ def test_the_lens_table_has_every_lens_and_option_with_its_values():
                 values += f" ({option.minimum:g} to {option.maximum:g})"
             wanted.append([f"`{lens.slug}`", lens.question, f"`--{option.name.replace('_', '-')}`", values])
     assert rows("Lenses") == wanted
+
+
+def test_the_model_table_has_every_bundled_model():
+    names = {cell for cell in first_cells("Models") if cell not in ("a folder", "a hub name") and "@" not in cell}
+    assert names == {card.name for card in catalogue()}
 
 
 def test_the_command_table_has_every_command_and_target():
