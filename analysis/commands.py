@@ -1,4 +1,4 @@
-"""`python cli.py sae dashboard` and `sparsity-law`: commands that need text sets and Reports; progress in a terminal."""
+"""`python cli.py sae dashboard` and `sparsity-law`: what needs text sets and Reports; progress in a terminal."""
 
 import sys
 from collections.abc import Callable, Mapping
