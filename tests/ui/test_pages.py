@@ -15,7 +15,7 @@ from ui import answers, resources, shell, state
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 TEXT = "Once upon a time a small bear sat near the river."
-PAGES = ("what_stands_out", "latents", "outliers")
+PAGES = ("what_stands_out", "latents", "outliers", "sae_quality")
 ODD_TEXTS = {
     "one token": "a",
     "emoji": "a 🙂 and a 👩‍👩‍👧",

@@ -8,7 +8,7 @@ import numpy as np
 from analysis.report import Report
 from ui import charts
 from ui.figures.picture import Picture
-from ui.figures.sae_quality_parts import RISE, pinned, sentences, strip, tables
+from ui.figures.sae_quality_parts import pinned, sentences, strip, tables
 from ui.numbers import escape, say_number
 
 __all__ = ["pictures", "sentences", "strip", "tables"]
@@ -35,7 +35,7 @@ def by_token(report: Report, pins: Mapping[str, Any]) -> tuple[Picture, ...]:
         Picture(
             "sae-quality-rise",
             "Rise of the loss by token",
-            f"{RISE.capitalize()} of the activation, for each token that is predicted from changed ones.",
+            "How many nats more each token costs with the SAE's output in place of the activation.",
             rise,
         ),
         Picture(
@@ -54,8 +54,9 @@ def density(report: Report) -> tuple[Picture, ...]:
     fires = values[values > 0]
     if not len(fires):
         return ()
-    edges = np.geomspace(1 / n, max(1.0, float(fires.max())) * 1.0001, N_BINS + 1)
-    counts, _ = np.histogram(fires, edges * (1 - 1e-6))
+    # Between whole numbers of tokens, so that no bin is empty by its place.
+    edges = (np.unique(np.floor(np.geomspace(1, n + 1, N_BINS + 1))) - 0.5) / n
+    counts, _ = np.histogram(fires, edges)
     drawn = charts.binned(edges, counts, quantity="share of tokens", log_x=True).update_yaxes(
         title="latents (log count)"
     )
@@ -97,8 +98,10 @@ def beside(report: Report) -> tuple[Picture, ...]:
     recovered = [one["loss_recovered_zero"] for one in points]
     above = [0 if one["high"] is None else one["high"] - one["loss_recovered_zero"] for one in points]
     below = [0 if one["low"] is None else one["loss_recovered_zero"] - one["low"] for one in points]
+    across = [one["l0"] for one in points]
+    room = 0.25 * (max(across) - min(across)) or 1.0
     trace = go.Scatter(
-        x=[one["l0"] for one in points],
+        x=across,
         y=recovered,
         mode="markers+text",
         text=[escape(one["name"]) for one in points],
@@ -108,7 +111,9 @@ def beside(report: Report) -> tuple[Picture, ...]:
         hovertemplate="%{text}<br>L0 %{x:.3~g}, loss recovered %{y:.4f}<extra></extra>",
         cliponaxis=False,
     )
-    drawn = charts.figure([trace], {"title": "L0 (latents a token)"}, {"title": "loss recovered, of zeros"})
+    # Plotly's own range leaves no room for the names.
+    span = {"title": "L0 (latents a token)", "range": [min(across) - room, max(across) + room]}
+    drawn = charts.figure([trace], span, {"title": "loss recovered, of zeros"})
     caption = "SAEs of this model on the same text, the page's own in blue; up and to the left is better."
     return (Picture("sae-quality-beside", "L0 against loss recovered", caption, drawn),)
 

@@ -6,7 +6,7 @@ from typing import Any
 from analysis.report import Report
 from ui.figures.latents import about
 from ui.figures.part import Sentences, Strip, Table
-from ui.numbers import say_number
+from ui.numbers import say_number, say_quantity
 
 WORDS = {
     "fvu": "FVU",
@@ -37,12 +37,14 @@ WORDS = {
     "probe_loss_channels": "probe loss, best channel",
     "probe_loss_shuffled": "probe loss, shuffled labels",
 }
-COLUMNS = ("figure", "value", "interval", "unit", "formula")
+UNITS = {"share": "", "accuracy": "", "nats a token": "nats", "latents a token": ""}
+"""Units that the name or the formula says."""
+COLUMNS = ("figure", "value", "interval", "formula")
 TABLE_CAPTION = (
     "Intervals are the middle 95 % over texts drawn again with replacement; one text has none, and shares of latents "
     "are counted over the whole set."
 )
-BESIDE = ("SAE", "digest", "latents", "k", "L0", "FVU", "loss recovered", "interval")
+BESIDE = ("SAE", "latents", "L0", "FVU", "loss recovered", "interval")
 RISE = "rise of the loss with the SAE's output in place"
 
 
@@ -77,9 +79,8 @@ def figure_rows(report: Report, is_probe: bool) -> tuple[tuple[str, ...], ...]:
     return tuple(
         (
             WORDS.get(row["name"], str(row["name"]).replace("_", " ")),
-            _said(row["value"]),
+            "–" if row["value"] is None else say_quantity(row["value"], UNITS.get(row["unit"], row["unit"])),
             interval(row["low"], row["high"]),
-            str(row["unit"]),
             str(row["formula"]),
         )
         for row in rows
@@ -91,9 +92,7 @@ def beside_rows(report: Report) -> tuple[tuple[str, ...], ...]:
     return tuple(
         (
             str(one["name"]),
-            str(one["digest"]),
-            say_number(one["d_sae"]),
-            "–" if one["k"] is None else str(one["k"]),
+            f"{one['d_sae']:,}",
             _said(one["l0"]),
             _said(one["fvu"]),
             _said(one["loss_recovered_zero"]),

@@ -39,16 +39,15 @@ def render(report: Report, context: "Context") -> None:
     caption(f"{about(report)} {report.numbers['sentence']}")
     if report.numbers["tokens"]:
         _tokens(report)
-    main, side = st.columns([3, 2], gap="medium")
-    with main:
-        st.markdown("### Figures")
-        _table(parts.COLUMNS, parts.figure_rows(report, is_probe=False), "figures")
-        caption(parts.TABLE_CAPTION)
-    with side:
+    st.markdown("### Figures")
+    _table(parts.COLUMNS, parts.figure_rows(report, is_probe=False), "figures")
+    caption(parts.TABLE_CAPTION)
+    left, right = st.columns(2, gap="medium")
+    with left:
         _section("Density of the latents", figures.density(report), "Nothing was counted.")
+    with right:
+        _section("Training", figures.training(report), report.numbers["no_curve"])
     _probes(report, context)
-    st.markdown("### Training")
-    _side_by_side(figures.training(report), report.numbers["no_curve"])
     left, right = st.columns(2, gap="medium")
     with left:
         _beside(report)
@@ -72,7 +71,9 @@ def _tokens(report: Report) -> None:
         on_pin=lambda pos: state.pin(pos=pos),
         diverging=True,
     )
-    _side_by_side(figures.by_token(report, state.pins()), "")
+    for column, picture in zip(st.columns(2, gap="medium"), figures.by_token(report, state.pins()), strict=True):
+        with column:
+            _show(picture)
 
 
 def _probes(report: Report, context: "Context") -> None:
@@ -116,14 +117,6 @@ def _section(title: str, pictures: Sequence[Picture], where_none: str) -> None:
     for picture in pictures:
         _show(picture)
     if not pictures:
-        caption(where_none)
-
-
-def _side_by_side(pictures: Sequence[Picture], where_none: str) -> None:
-    for column, picture in zip(st.columns(2, gap="medium"), pictures, strict=False):
-        with column:
-            _show(picture)
-    if not pictures and where_none:
         caption(where_none)
 
 
