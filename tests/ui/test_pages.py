@@ -79,7 +79,7 @@ def test_a_page_draws_and_its_address_spells_it(open_app, slug):
     app = open_app(Spec(slug, text=TEXT))
     assert not app.exception
     assert not app.error
-    assert app.title[0].value == shell.title_of(slug)
+    assert app.title[0].value == shell.title_of(slug, importlib.import_module(f"ui.pages.{slug}"))
     assert shown(app).lens == slug
     assert shown(app).text == TEXT
     assert shown(app).fingerprint
