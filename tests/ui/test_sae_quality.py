@@ -98,7 +98,7 @@ def test_tables_and_words_say_the_reports_numbers():
     assert said["CE, clean"] == f"{say_number(value['ce_clean'])} nats"
     assert said["probe on 1 latent"] == say_number(value["sparse_probe_1"])
     assert len(said) == len(value)
-    assert beside.rows[1][-2:] == ("0.5", "0.4 to 0.7")
+    assert beside.rows[1][-1] == "0.5 (0.4 to 0.7)"
     assert {one.title for one in sentences_of(report())} == {"The SAE", "Scaling law"}
 
 

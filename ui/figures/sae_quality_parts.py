@@ -44,7 +44,7 @@ TABLE_CAPTION = (
     "Intervals are the middle 95 % over texts drawn again with replacement; one text has none, and shares of latents "
     "are counted over the whole set."
 )
-BESIDE = ("SAE", "latents", "L0", "FVU", "loss recovered", "interval")
+BESIDE = ("SAE", "latents", "L0", "FVU", "loss recovered")
 RISE = "rise of the loss with the SAE's output in place"
 
 
@@ -95,8 +95,8 @@ def beside_rows(report: Report) -> tuple[tuple[str, ...], ...]:
             f"{one['d_sae']:,}",
             _said(one["l0"]),
             _said(one["fvu"]),
-            _said(one["loss_recovered_zero"]),
-            interval(one["low"], one["high"]),
+            _said(one["loss_recovered_zero"])
+            + ("" if one["low"] is None else f" ({interval(one['low'], one['high'])})"),
         )
         for one in report.numbers["others"]
     )

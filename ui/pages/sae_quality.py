@@ -46,13 +46,11 @@ def render(report: Report, context: "Context") -> None:
     with left:
         _section("Density of the latents", figures.density(report), "Nothing was counted.")
     with right:
-        _section("Training", figures.training(report), report.numbers["no_curve"])
-    _probes(report, context)
-    left, right = st.columns(2, gap="medium")
-    with left:
         _beside(report)
-    with right:
-        _section("Scaling law", figures.scaling(report), NO_GRID)
+    _probes(report, context)
+    st.markdown("### Training")
+    _side_by_side(figures.training(report), report.numbers["no_curve"])
+    _section("Scaling law", figures.scaling(report), NO_GRID)
 
 
 @st.fragment
@@ -71,9 +69,7 @@ def _tokens(report: Report) -> None:
         on_pin=lambda pos: state.pin(pos=pos),
         diverging=True,
     )
-    for column, picture in zip(st.columns(2, gap="medium"), figures.by_token(report, state.pins()), strict=True):
-        with column:
-            _show(picture)
+    _side_by_side(figures.by_token(report, state.pins()), "")
 
 
 def _probes(report: Report, context: "Context") -> None:
@@ -116,6 +112,14 @@ def _section(title: str, pictures: Sequence[Picture], where_none: str) -> None:
     st.markdown(f"### {plain(title)}")
     for picture in pictures:
         _show(picture)
+    if not pictures:
+        caption(where_none)
+
+
+def _side_by_side(pictures: Sequence[Picture], where_none: str) -> None:
+    for column, picture in zip(st.columns(2, gap="medium") if pictures else (), pictures, strict=False):
+        with column:
+            _show(picture)
     if not pictures:
         caption(where_none)
 
