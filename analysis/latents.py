@@ -54,6 +54,7 @@ OPTIONS = (
         "SAE",
         "Name or digest of a sparse autoencoder on the shelf; none given, the first that was trained on this model.",
         "",
+        is_of_model=True,
     ),
 )
 

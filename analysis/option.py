@@ -24,6 +24,8 @@ class Option:
     step: float | None = None
     choices: tuple[str, ...] = ()
     unit: str = ""
+    is_of_model: bool = False
+    """Whether its value belongs to one model: a link says what it was settled to, and another model lets go of it."""
 
     def read(self, given: Any) -> OptionValue:
         """The value that was given (as JSON or as text), checked; raises UserError with what is allowed."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from analysis.lens import Lens, Measured, Progress, ReportLens, Subject, find_lens, lenses, report_lenses
+from analysis.lens import Lens, Measured, Progress, ReportLens, Subject, comparable_lens, find_lens, report_lenses
 from analysis.link import read_link
 from analysis.option import read_options
 from analysis.report import Report, read_report
@@ -22,13 +22,11 @@ from analysis.text_set import read_text_set
 from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.intervention import Intervention, operator_from_recipe
-from capture.models import model_stamp
+from capture.models import FINGERPRINT, model_stamp
 from capture.session import ModelSession
 from capture.store import ActivationStore
 from capture.store_timings import size_class
 
-FINGERPRINT = "fingerprint"
-"""What the store remembers of a model by its files, so that a stored Report opens without loading it."""
 EVERY_LENS = "what_stands_out"
 """The page that shows the Reports of all lenses for one text."""
 SPOKEN = ("model", "revision", "dtype", "device", "processing")
@@ -140,7 +138,7 @@ def _side(text: str, name: str, load: Load, store: ActivationStore | None, progr
     if spec.lens in report_lenses():
         raise UserError("A comparison cannot be compared again.", "Choose a link to a page of one text.")
     if spec.lens == EVERY_LENS:
-        spec = spec.with_(lens=next(iter(lenses())), options={})
+        spec = spec.with_(lens=comparable_lens(), options={})
     return run(spec, load, store, progress).report
 
 

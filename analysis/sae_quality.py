@@ -46,6 +46,7 @@ OPTIONS = (
         "SAE",
         "Name or digest of a sparse autoencoder on the shelf; none given, the first that was trained on this model.",
         "",
+        is_of_model=True,
     ),
     Option(
         "labels",
@@ -59,12 +60,14 @@ OPTIONS = (
         "Beside",
         "SAEs of the same model to measure on the same text: their digests with commas, or all.",
         "",
+        is_of_model=True,
     ),
     Option(
         "scaling",
         "Scaling grid",
         "Digest of a grid of small runs, or none; nothing given, the newest of this model and hook point.",
         "",
+        is_of_model=True,
     ),
 )
 

@@ -79,6 +79,10 @@ def _n_stories_params() -> int:
     return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
 
 
+FINGERPRINT = "fingerprint"
+"""What the store remembers of a model by its stamp, so that a stored Report opens without loading it."""
+
+
 def model_stamp(name: str, dtype: str) -> str:
     """What changes when the files of a bundled model change: name, dtype, sizes and times; "" for any other model.
 

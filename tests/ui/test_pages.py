@@ -93,8 +93,8 @@ def test_the_landing_page_is_filled_with_the_tour_at_once(open_app):
 
 
 @pytest.mark.parametrize("slug", PAGES)
-def test_a_link_restores_text_options_and_pins(open_app, slug):
-    options = {"what_if": "zero"} if slug == "outliers" else {}
+def test_a_link_restores_text_options_and_pins(open_app, slug, tiny_session):
+    options = {"outliers": {"what_if": "zero"}, "latents": {"sae": shelve_for(tiny_session)}}.get(slug, {})
     spec = Spec(slug, text=TEXT, bos=False, options=options, pins={"layer": 1, "pos": 2, "dim": 3})
     first = shown(open_app(spec))
     again = open_app(first)

@@ -7,6 +7,7 @@ import streamlit as st
 from ui.boundary import boundary
 from ui.job_forms import train_form
 from ui.job_list import jobs
+from ui.sae_form import train_sae_form
 from ui.sae_shelf import draw_shelf
 from ui.store_panels import kept, kept_views, room, savings
 from ui.store_sql import sql_box
@@ -35,4 +36,5 @@ def draw(context: "Context") -> None:
         draw_shelf()
     with jobs_tab, boundary("looking at the jobs"):
         jobs()
+        train_sae_form()
         train_form()
