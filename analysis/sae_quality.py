@@ -67,7 +67,6 @@ OPTIONS = (
         "Scaling grid",
         "Digest of a grid of small runs, or none; nothing given, the newest of this model and hook point.",
         "",
-        is_of_model=True,
     ),
 )
 

@@ -12,7 +12,8 @@ from analysis.sae_quality import LENS
 from analysis.spec import Spec
 from sae.scaling import ScalingLaw
 from tests.models import tiny_llama, tiny_tokenizer
-from tests.shelves import shelve_for
+from tests.shelves import random_sae, shelve, shelve_for
+from tests.ui.test_pages import load, open_app  # noqa: F401
 from ui.figures import sentences_of, strip_of, tables_of
 from ui.figures.sae_quality import pictures
 from ui.numbers import say_number
@@ -107,3 +108,18 @@ def test_nothing_counted_and_nothing_beside_draws_nothing_of_it():
     arrays = {name: np.zeros_like(array) for name, array in report().arrays.items()}
     made = Report(report().spec, {}, bare, arrays)
     assert {one.name for one in pictures(made, {})} == {"sae-quality-rise", "sae-quality-error"}
+
+
+def test_a_person_chooses_labels_and_measures_all_beside(open_app, tiny_session):  # noqa: F811
+    shelve(random_sae(tiny_session.shape.d_model, 79, fingerprint=tiny_session.fingerprint), "z-beside")
+    app = open_app(Spec("sae_quality", text=TEXT))
+    assert not app.error
+    assert len(app.dataframe) == 1
+    app.segmented_control[0].set_value("speech").run()
+    app.button(key=next(one.key for one in app.button if one.label == "Measure all beside it")).click().run()
+    while app.get("progress"):
+        app.run()
+    assert not app.exception
+    assert not app.error
+    assert len(app.dataframe) == 3
+    assert "z-beside" in list(app.dataframe[1].value["SAE"])
