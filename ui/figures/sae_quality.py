@@ -130,8 +130,8 @@ def scaling(report: Report) -> tuple[Picture, ...]:
     for place, k in enumerate(sorted({one["k"] for one in points})):
         own = sorted((one for one in points if one["k"] == k), key=lambda one: one["n"])
         traces += _line_and_points(place, f"k {k}", (across, _law(law, across, k)), own)
-    axes = ({**charts.LOG_AXIS, "title": "latents", "dtick": None, "tickvals": ns}, "FVU on held-out text")
-    drawn = charts.figure(traces, axes[0], {"type": "log", "title": axes[1]})
+    across_axis = {"type": "log", "title": "latents", "tickvals": ns, "ticktext": [f"{n:,}" for n in ns]}
+    drawn = charts.figure(traces, across_axis, {"type": "log", "title": "FVU on held-out text"})
     where = f" at {grid['hook_point']}" if grid["hook_point"] else ""
     caption = f"{len(points)} small runs{where} and L(n, k) through them. {grid['sentence']}"
     return (Picture("sae-quality-scaling", "Scaling law", caption, drawn),)
