@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from analysis.commands import dashboard
 from capture.errors import UserError
 from capture.written_file import write_file
 from data.recipes.training_recipe import TrainingRecipe
@@ -17,7 +18,6 @@ from sae.commands import sae_app, with_fields
 if TYPE_CHECKING:
     from analysis.pipeline import Answer
     from analysis.spec import Spec
-    from capture.session import ModelSession
     from capture.store import ActivationStore
 
 # Modules that load torch or transformers are imported inside the commands, so that --help answers at once.
@@ -30,6 +30,7 @@ app = typer.Typer(
 store_app = typer.Typer(no_args_is_help=True, help="Look at what is kept, ask it by SQL, give its room back.")
 app.add_typer(store_app, name="store")
 app.add_typer(sae_app, name="sae")
+sae_app.command("dashboard")(dashboard)
 TAKES_LENS_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -234,75 +235,6 @@ def make_texts(
 
     path = sample(model_folder, out, n_texts=n_texts, n_tokens=n_tokens, seed=seed, report=typer.echo)
     typer.echo(f"Texts written to {path}")
-
-
-@sae_app.command("dashboard")
-def sae_dashboard(
-    sae: Annotated[str, typer.Argument(help="Folder of an SAE, an OpenAI .pt file, or a name or digest on the shelf.")],
-    text: Annotated[Path | None, typer.Option(help="Folder with .txt files; held-out ones are left out.")] = None,
-    text_set: Annotated[str | None, typer.Option(help="A named text set, such as stories, in place of --text.")] = None,
-    model: Annotated[str, typer.Option(help="Bundled name, transformers folder or hub name.")] = "stories",
-    dtype: Annotated[Literal["float32", "bfloat16"], typer.Option(help="Number format of the forward pass.")] = (
-        "float32"
-    ),
-    hook: Annotated[str, typer.Option(help="Hook point, where the SAE's files do not say it.")] = "",
-    window: Annotated[int, typer.Option(help="Tokens that are run at once, BOS included.", min=4)] = 256,
-    bos: Annotated[bool, typer.Option("--bos/--no-bos", help="Begin each window with the BOS token.")] = True,
-    from_pos: Annotated[int, typer.Option(help="First position that is encoded and counted.", min=0)] = 1,
-    n_texts: Annotated[int | None, typer.Option(help="Most windows to look at; all by default.", min=1)] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write all latents to, in Neuronpedia's names.")] = None,
-    store: Annotated[bool, typer.Option("--store/--no-store", help="Keep it in the app's store.")] = True,
-) -> None:
-    """Build the cards of all latents of an SAE over texts, or go on with a build that stopped."""
-    from capture.models import load_session
-    from sae.dashboard import Subject, build_dashboard
-    from sae.neuronpedia import export_dashboard
-    from sae.shelf import named_sae
-
-    if not store and out is None:
-        raise UserError("The dashboard would be kept nowhere.", "Name a folder with --out, or leave out --no-store.")
-    session = load_session(model, dtype)
-    name, loaded = named_sae(sae, session.fingerprint)
-    texts, texts_name = _texts_of(session, text, text_set, window, bos)
-    subject = Subject(session, loaded, texts[:n_texts], name, texts_name, hook, bos, from_pos)
-    with _open_store() if store else _passing_store() as kept:
-        facts = build_dashboard(subject, kept, _progress())
-        typer.echo(f"{facts.d_sae:,} latents of {name}, {facts.n_done:,} tokens of {texts_name}, {facts.hook_point}")
-        if store:
-            typer.echo(f"Dashboard {facts.id} is in {kept.path}")
-        if out is not None:
-            n = export_dashboard(kept, facts.id, out, _progress())
-            typer.echo(f"{n:,} latents written to {out}")
-
-
-def _texts_of(
-    session: "ModelSession", folder: Path | None, text_set: str | None, window: int, bos: bool
-) -> tuple[tuple[tuple[int, ...], ...], str]:
-    """Windows of tokens of a folder or of a text set, and what to call them."""
-    from analysis.text_set import read_text_set
-    from sae.activation_rows import windows_of, windows_of_texts
-    from sae.row_choice import RowChoice
-
-    if (folder is None) == (text_set is None):
-        raise UserError("A dashboard is built over one folder or one text set.", "Give --text or --text-set.")
-    if folder is not None:
-        return tuple(windows_of(session, folder, RowChoice(window=window, bos=bos))), folder.resolve().name
-    return tuple(windows_of_texts(session, read_text_set(text_set or "").texts, window, bos)), text_set or ""
-
-
-@contextmanager
-def _passing_store() -> Iterator["ActivationStore"]:
-    """A store that is gone afterwards."""
-    from tempfile import TemporaryDirectory
-
-    from capture.store import ActivationStore
-
-    with TemporaryDirectory() as folder:
-        store = ActivationStore.open(Path(folder) / "steerscope.duckdb")
-        try:
-            yield store
-        finally:
-            store.close()
 
 
 @store_app.command("show")

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -60,16 +61,18 @@ def main() -> None:
     """Make the data of the first latents over the tokens, as `SaeVisRunner` does, and say how long it took."""
     model_folder, sae_folder, tokens_file, n_latents, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    from sae_dashboard.sae_vis_data import SaeVisConfig
-    from sae_dashboard.sae_vis_runner import SaeVisRunner
     from sae_lens import SAE
+
+    # By name: it is no requirement of ours.
+    SaeVisConfig = import_module("sae_dashboard.sae_vis_data").SaeVisConfig
+    SaeVisRunner = import_module("sae_dashboard.sae_vis_runner").SaeVisRunner
 
     model, sae = hooked_llama(model_folder), SAE.load_from_disk(sae_folder, device="cpu")
     # A TopK SAE with unit decoder rows has nothing to fold, and SAELens refuses to try.
     if isinstance(getattr(sae.cfg, "rescale_acts_by_decoder_norm", None), bool):
         sae.fold_W_dec_norm = lambda: None
     tokens = torch.from_numpy(np.load(tokens_file))
-    point = sae.cfg.metadata["hook_name"]
+    point = json.loads((Path(sae_folder) / "cfg.json").read_text("utf-8"))["metadata"]["hook_name"]
     with tempfile.TemporaryDirectory() as cache:
         config = SaeVisConfig(hook_point=point, features=list(range(int(n_latents))), cache_dir=Path(cache))
         start, cpu = time.perf_counter(), time.process_time()
