@@ -16,7 +16,7 @@ from ui import answers, resources, shell, state
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 TEXT = "Once upon a time a small bear sat near the river."
-PAGES = ("what_stands_out", "latents", "outliers", "sparsity")
+PAGES = ("what_stands_out", "latents", "outliers", "sae_quality", "sparsity")
 ODD_TEXTS = {
     "one token": "a",
     "emoji": "a 🙂 and a 👩‍👩‍👧",
@@ -80,7 +80,7 @@ def test_a_page_draws_and_its_address_spells_it(open_app, slug):
     app = open_app(Spec(slug, text=TEXT))
     assert not app.exception
     assert not app.error
-    assert app.title[0].value == shell.title_of(slug)
+    assert app.title[0].value == shell.title_of(slug, importlib.import_module(f"ui.pages.{slug}"))
     assert shown(app).lens == slug
     assert shown(app).text == TEXT
     assert shown(app).fingerprint
