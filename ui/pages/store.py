@@ -7,6 +7,7 @@ import streamlit as st
 from ui.boundary import boundary
 from ui.job_forms import train_form
 from ui.job_list import jobs
+from ui.kernel_panel import kernels
 from ui.store_panels import kept, kept_views, room, savings
 from ui.store_sql import sql_box
 
@@ -33,3 +34,4 @@ def draw(context: "Context") -> None:
     with jobs_tab, boundary("looking at the jobs"):
         jobs()
         train_form()
+        kernels()
