@@ -125,3 +125,14 @@ def test_the_picture_of_a_result_has_its_values_and_escapes_its_text():
     bars = query_figure(table_of(FOUND, ""), "a", "b (2)", "bars").data[0]
     assert list(bars.x) == ["x", "&lt;b&gt;"]
     assert list(bars.y) == [1.5, None]
+
+
+def test_the_kernels_say_which_backend_they_take_and_how_often_rows_were_redone(store, monkeypatch):
+    monkeypatch.setenv("STEERSCOPE_KERNELS", "reference")
+    app = opened()
+    assert not app.exception
+    assert not app.error
+    table = next(one.value for one in app.dataframe if "kernel" in one.value)
+    row = table.set_index("kernel").loc["topk_encode"]
+    assert (row["backend"], "STEERSCOPE_KERNELS" in row["why"]) == ("reference", True)
+    assert any("rows, of which" in one.value for one in app.caption)
