@@ -1,0 +1,272 @@
+"""What a steering vector does to a model: the dose-response of its judge-free scores, and what chance would give.
+
+1. The pairs are those that the vector was not fitted on; AUROC is that of their projections on the vector.
+2. At each strength: concept score with its interval over pairs, KL on neutral prompts along the clean model's own
+   continuation, perplexity (under the clean model) and repetition of the steered continuations.
+3. Null: the concept score of random directions, and of vectors fitted with the two texts of pairs exchanged by lot,
+   both brought to the vector's length.
+4. The strength is chosen on the pairs of the fit and half of the prompts, and reported on the others.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from capture.errors import UserError
+from capture.hook_point import HookPoint
+from capture.intervention import Intervention
+from capture.session import ModelSession
+from steering.contrast_pairs import Contrast, contrast_of
+from steering.fit_rows import FitText, RowsAsked, fit_texts, stream_rows
+from steering.fitted import Fitted, Setting
+from steering.method import Method, Progress, silent
+from steering.scores import Interval, anti_steerable, auroc, chosen_strength, concept, fluency, interval, kl
+from steering.scores import repeated_share as repeated
+
+STRENGTHS = (0.05, 0.1, 0.2, 0.4, 0.8)
+N_NULL = 8
+N_TOKENS = 40
+Refit = Callable[[Contrast], Fitted]
+
+
+@dataclass(frozen=True)
+class Dose:
+    """The scores at one strength. Null values are the highest of `n_null` draws each."""
+
+    strength: float
+    concept: Interval
+    anti_steerable: float
+    null_random: float
+    null_shuffled: float
+    kl: float
+    perplexity_ratio: float
+    repetition: float
+    fluency: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The table of one vector; `steers` where the interval at the chosen strength lies above both nulls."""
+
+    doses: tuple[Dose, ...]
+    auroc: Mapping[str, float]
+    chosen: float
+    steers: bool
+    facts: Mapping[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return {
+            "auroc": dict(self.auroc),
+            "chosen_strength": self.chosen,
+            "steers": self.steers,
+            "doses": [asdict(one) for one in self.doses],
+            "facts": dict(self.facts),
+        }
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Neutral prompts with the clean model's continuations and their log-probabilities."""
+
+    tokens: tuple[tuple[int, ...], ...]
+    continued: tuple[tuple[int, ...], ...]
+    clean: tuple[Float[Tensor, "pos d_vocab"], ...]
+
+
+def neutral_prompts(session: ModelSession, texts: Sequence[str], bos: bool, n_tokens: int = N_TOKENS) -> Prompts:
+    """The prompts, continued by the clean model with the seed of their place in the list."""
+    if not texts:
+        raise UserError("Side effects are measured on neutral prompts; none was given.", "Give a few sentences.")
+    tokens = tuple(session.tokens(text, bos) for text in texts)
+    continued = tuple(
+        one + session.generate(one, n_tokens, seed=seed, temperature=1.0, top_p=1.0) for seed, one in enumerate(tokens)
+    )
+    clean = tuple(session.logits(one).log_softmax(dim=-1) for one in continued)
+    return Prompts(tokens, continued, clean)
+
+
+def log_likelihoods(
+    session: ModelSession, texts: Sequence[FitText], changes: Sequence[Intervention] = ()
+) -> list[float]:
+    """Mean log-likelihood per token of the part of each text that its label speaks of."""
+    found = []
+    for text in texts:
+        start = max(1, text.start)
+        found.append(-float(session.loss(text.tokens, changes)[start - 1 :].double().mean()))
+    return found
+
+
+def projection_auroc(session: ModelSession, fitted: Fitted, contrast: Contrast, bos: bool) -> dict[str, float]:
+    """AUROC, at each hook point, of the mean over a text's tokens of x·v."""
+    texts, labels = fit_texts(session, contrast, bos), [one.label == contrast.labels[0] for one in contrast.examples]
+    scores: dict[HookPoint, Tensor] = {at: torch.full((len(texts),), float("nan")) for at in fitted.vectors}
+
+    def take(at: HookPoint, rows: Tensor, text: Tensor) -> None:
+        scores[at][text] = rows @ fitted.vectors[at].float()
+
+    stream_rows(session, texts, tuple(fitted.vectors), RowsAsked("mean", bos=bos), take)
+    wanted = torch.tensor(labels)
+    return {str(at): auroc(one[wanted], one[~wanted]) for at, one in scores.items()}
+
+
+def side_effect(session: ModelSession, prompts: Prompts, changes: Sequence[Intervention]) -> list[float]:
+    """KL of each prompt along the clean model's continuation, nats per token."""
+    return [
+        kl(clean[len(prompt) - 1 : -1], session.logits(text, changes).log_softmax(dim=-1)[len(prompt) - 1 : -1])
+        for prompt, text, clean in zip(prompts.tokens, prompts.continued, prompts.clean, strict=True)
+    ]
+
+
+def generation_scores(
+    session: ModelSession, prompts: Prompts, changes: Sequence[Intervention], n_tokens: int = N_TOKENS
+) -> tuple[float, float]:
+    """Perplexity, under the clean model, of steered continuations over that of clean ones; and excess repetition."""
+    losses, loops = [0.0, 0.0], [0.0, 0.0]
+    counts = [0, 0]
+    for seed, (prompt, clean) in enumerate(zip(prompts.tokens, prompts.continued, strict=True)):
+        new = session.generate(prompt, n_tokens, seed=seed, temperature=1.0, top_p=1.0, interventions=changes)
+        for which, text in enumerate((clean, prompt + new)):
+            part = session.loss(text)[len(prompt) - 1 :]
+            losses[which] += float(part.sum())
+            counts[which] += len(part)
+            loops[which] += repeated(text[len(prompt) :]) / len(prompts.tokens)
+    per_token = [loss / max(1, n) for loss, n in zip(losses, counts, strict=True)]
+    return float(torch.tensor(per_token[1] - per_token[0]).exp()), max(0.0, loops[1] - loops[0])
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is evaluated: a method's vectors, the pairs they were fitted on, and pairs held out."""
+
+    session: ModelSession
+    method: Method
+    fitted: Fitted
+    fitted_on: Contrast
+    held_out: Contrast
+    prompts: Sequence[str]
+    setting: Setting
+    refit: Refit
+    bos: bool = True
+    n_null: int = N_NULL
+
+
+def evaluate(question: Question, strengths: Sequence[float] = STRENGTHS, progress: Progress = silent) -> Evaluation:
+    """The dose-response of a vector, its null, and the strength that the fit's own half would choose."""
+    session, fitted = question.session, question.fitted
+    prompts = neutral_prompts(session, question.prompts, question.bos)
+    nulls = {"random": random_vectors(fitted, question.n_null), "shuffled": shuffled_vectors(question)}
+    ours, theirs = (_Pairs.of(session, some, question.bos) for some in (question.held_out, question.fitted_on))
+    doses, fit_concepts, kls = [], [], []
+    for n, strength in enumerate(strengths):
+        progress(n / len(strengths), f"strength {strength:g}")
+        setting = replace(question.setting, strength=strength)
+        changes = question.method.apply(fitted, setting)
+        moved = {
+            name: max(_mean(ours.concepts(session, question.method.apply(one, setting))) for one in some)
+            for name, some in nulls.items()
+        }
+        effects = side_effect(session, prompts, changes)
+        ratio, repetition = generation_scores(session, prompts, changes)
+        concepts = ours.concepts(session, changes)
+        fit_concepts.append(_mean(theirs.concepts(session, changes)))
+        # The strength is chosen on every second prompt, and the KL reported is that of the others.
+        kls.append(_mean(effects[::2]))
+        doses.append(
+            Dose(
+                strength,
+                interval(concepts),
+                anti_steerable(concepts),
+                moved["random"],
+                moved["shuffled"],
+                _mean(effects[1::2] or effects),
+                ratio,
+                repetition,
+                fluency(ratio, repetition),
+            )
+        )
+    chosen = chosen_strength(strengths, fit_concepts, kls)
+    at_chosen = [one for one in doses if one.strength == chosen]
+    steers = any(one.concept.low > max(one.null_random, one.null_shuffled) for one in at_chosen)
+    areas = projection_auroc(session, fitted, question.held_out, question.bos)
+    return Evaluation(tuple(doses), areas, chosen, steers, _facts(question))
+
+
+def _facts(question: Question) -> dict[str, Any]:
+    return {
+        "unit": question.setting.unit,
+        "ranges": [list(one) for one in question.setting.ranges],
+        "n_held_out": len(question.held_out.examples) // 2,
+        "held_out": question.held_out.digest(),
+        "n_prompts": len(question.prompts),
+        "n_tokens": N_TOKENS,
+        "n_null": question.n_null,
+    }
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+@dataclass(frozen=True)
+class _Pairs:
+    """Pairs as tokens, with the clean model's log-likelihoods."""
+
+    positive: list[FitText]
+    negative: list[FitText]
+    positive_clean: list[float]
+    negative_clean: list[float]
+
+    @classmethod
+    def of(cls, session: ModelSession, contrast: Contrast, bos: bool) -> "_Pairs":
+        texts = fit_texts(session, contrast, bos) if contrast.pairs else []
+        positive, negative = texts[::2], texts[1::2]
+        return cls(positive, negative, log_likelihoods(session, positive), log_likelihoods(session, negative))
+
+    def concepts(self, session: ModelSession, changes: Sequence[Intervention]) -> list[float]:
+        """C of each pair under the changes."""
+        up, down = (log_likelihoods(session, some, changes) for some in (self.positive, self.negative))
+        return concept(up, self.positive_clean, down, self.negative_clean)
+
+
+def random_vectors(fitted: Fitted, n: int) -> list[Fitted]:
+    """Fits with random directions, as long as the fitted ones."""
+    return [
+        _with_vectors(
+            fitted,
+            {
+                at: torch.randn(vector.shape, generator=torch.Generator().manual_seed(1000 * seed + place))
+                for place, (at, vector) in enumerate(sorted(fitted.vectors.items()))
+            },
+        )
+        for seed in range(n)
+    ]
+
+
+def shuffled_vectors(question: Question) -> list[Fitted]:
+    """Fits for which the two texts of each pair were exchanged by lot, as long as the fitted one."""
+    made = []
+    for seed in range(question.n_null):
+        lots = torch.randint(2, (len(question.fitted_on.examples) // 2,), generator=torch.Generator().manual_seed(seed))
+        shuffled = exchanged(question.fitted_on, lots.tolist())
+        made.append(_with_vectors(question.fitted, question.refit(shuffled).vectors))
+    return made
+
+
+def exchanged(contrast: Contrast, lots: Sequence[int]) -> Contrast:
+    """The pairs, with the texts of those whose lot is 1 under each other's label."""
+    examples = []
+    for (positive, negative), lot in zip(contrast.pairs, lots, strict=True):
+        first, second = (negative, positive) if lot else (positive, negative)
+        examples += [replace(first, label=positive.label), replace(second, label=negative.label)]
+    return contrast_of(contrast.title, contrast.labels, examples, is_paired=True)
+
+
+def _with_vectors(fitted: Fitted, vectors: Mapping[HookPoint, Tensor]) -> Fitted:
+    """The fit with other vectors brought to the length of its own."""
+    scaled = {at: one * (fitted.vectors[at].norm() / one.norm()) for at, one in vectors.items() if at in fitted.vectors}
+    return replace(fitted, vectors=scaled)
