@@ -8,7 +8,8 @@
 4. The strength is chosen on the pairs of the fit and half of the prompts, and reported on the others.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -29,7 +30,9 @@ from steering.scores import repeated_share as repeated
 
 STRENGTHS = (0.05, 0.1, 0.2, 0.4, 0.8)
 N_NULL = 8
-N_TOKENS = 40
+N_TOKENS = 32
+BATCH_TOKENS = 2048
+LOGITS = HookPoint(None, "logits")
 Refit = Callable[[Contrast], Fitted]
 
 
@@ -75,7 +78,7 @@ class Prompts:
 
     tokens: tuple[tuple[int, ...], ...]
     continued: tuple[tuple[int, ...], ...]
-    clean: tuple[Float[Tensor, "pos d_vocab"], ...]
+    clean: tuple[Float[Tensor, "_ d_vocab"], ...]
 
 
 def neutral_prompts(session: ModelSession, texts: Sequence[str], bos: bool, n_tokens: int = N_TOKENS) -> Prompts:
@@ -86,7 +89,7 @@ def neutral_prompts(session: ModelSession, texts: Sequence[str], bos: bool, n_to
     continued = tuple(
         one + session.generate(one, n_tokens, seed=seed, temperature=1.0, top_p=1.0) for seed, one in enumerate(tokens)
     )
-    clean = tuple(session.logits(one).log_softmax(dim=-1) for one in continued)
+    clean = tuple(log_probabilities(session, continued, ()))
     return Prompts(tokens, continued, clean)
 
 
@@ -95,10 +98,25 @@ def log_likelihoods(
 ) -> list[float]:
     """Mean log-likelihood per token of the part of each text that its label speaks of."""
     found = []
-    for text in texts:
+    for text, odds in zip(texts, log_probabilities(session, [one.tokens for one in texts], changes), strict=True):
         start = max(1, text.start)
-        found.append(-float(session.loss(text.tokens, changes)[start - 1 :].double().mean()))
+        wanted = torch.tensor(text.tokens[start:])[:, None]
+        found.append(float(odds[start - 1 : -1].gather(1, wanted).double().mean()))
     return found
+
+
+def log_probabilities(
+    session: ModelSession, rows: Sequence[Sequence[int]], changes: Sequence[Intervention]
+) -> Iterator[Float[Tensor, "pos d_vocab"]]:
+    """Log-probabilities after each token of each row, several rows in one forward pass where the model lets them."""
+    if not session.has_site(LOGITS):
+        yield from (session.logits(row, changes).log_softmax(dim=-1) for row in rows)
+        return
+    longest = max(map(len, rows))
+    n_rows = max(1, BATCH_TOKENS // longest)
+    for start in range(0, len(rows), n_rows):
+        for one in session.capture_batch(rows[start : start + n_rows], (LOGITS,), changes):
+            yield one[LOGITS].float().log_softmax(dim=-1)
 
 
 def projection_auroc(session: ModelSession, fitted: Fitted, contrast: Contrast, bos: bool) -> dict[str, float]:
@@ -116,27 +134,34 @@ def projection_auroc(session: ModelSession, fitted: Fitted, contrast: Contrast, 
 
 def side_effect(session: ModelSession, prompts: Prompts, changes: Sequence[Intervention]) -> list[float]:
     """KL of each prompt along the clean model's continuation, nats per token."""
+    changed = log_probabilities(session, prompts.continued, changes)
     return [
-        kl(clean[len(prompt) - 1 : -1], session.logits(text, changes).log_softmax(dim=-1)[len(prompt) - 1 : -1])
-        for prompt, text, clean in zip(prompts.tokens, prompts.continued, prompts.clean, strict=True)
+        kl(before[len(prompt) - 1 : -1], after[len(prompt) - 1 : -1])
+        for prompt, before, after in zip(prompts.tokens, prompts.clean, changed, strict=True)
     ]
 
 
 def generation_scores(
     session: ModelSession, prompts: Prompts, changes: Sequence[Intervention], n_tokens: int = N_TOKENS
 ) -> tuple[float, float]:
-    """Perplexity, under the clean model, of steered continuations over that of clean ones; and excess repetition."""
-    losses, loops = [0.0, 0.0], [0.0, 0.0]
-    counts = [0, 0]
-    for seed, (prompt, clean) in enumerate(zip(prompts.tokens, prompts.continued, strict=True)):
-        new = session.generate(prompt, n_tokens, seed=seed, temperature=1.0, top_p=1.0, interventions=changes)
-        for which, text in enumerate((clean, prompt + new)):
-            part = session.loss(text)[len(prompt) - 1 :]
-            losses[which] += float(part.sum())
-            counts[which] += len(part)
-            loops[which] += repeated(text[len(prompt) :]) / len(prompts.tokens)
-    per_token = [loss / max(1, n) for loss, n in zip(losses, counts, strict=True)]
-    return float(torch.tensor(per_token[1] - per_token[0]).exp()), max(0.0, loops[1] - loops[0])
+    """Perplexity, under the clean model, of steered continuations over that of clean ones; and excess repetition.
+
+    Of every second prompt, with the seeds of the clean continuations.
+    """
+    chosen = list(enumerate(prompts.tokens))[1::2] or [(0, prompts.tokens[0])]
+    steered = [
+        prompt + session.generate(prompt, n_tokens, seed=seed, temperature=1.0, top_p=1.0, interventions=changes)
+        for seed, prompt in chosen
+    ]
+    clean = [prompts.continued[seed] for seed, _ in chosen]
+    losses, loops = [], []
+    for texts in (steered, clean):
+        parts = [FitText(text, len(prompt)) for text, (_, prompt) in zip(texts, chosen, strict=True)]
+        weights = [len(part.tokens) - part.start for part in parts]
+        total = sum(n * one for n, one in zip(weights, log_likelihoods(session, parts), strict=True))
+        losses.append(-total / sum(weights))
+        loops.append(sum(repeated(part.tokens[part.start :]) for part in parts) / len(parts))
+    return math.exp(losses[0] - losses[1]), max(0.0, loops[0] - loops[1])
 
 
 @dataclass(frozen=True)
