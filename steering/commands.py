@@ -18,6 +18,7 @@ steer_app = typer.Typer(no_args_is_help=True, help="Fit steering vectors, score 
 Model = Annotated[str, typer.Option(help="Bundled name, transformers folder or hub name.")]
 Options = Annotated[list[str] | None, typer.Option("--option", help="name=value of the method; repeat.")]
 Part = Literal["all", "first", "second"]
+TOUR = Path(__file__).resolve().parent.parent / "data" / "texts" / "tour.json"
 
 
 @steer_app.command("list")
@@ -27,7 +28,9 @@ def list_methods() -> None:
 
     for method in methods().values():
         typer.echo(f"{method.slug}: {method.title}. {method.paper}")
-        typer.echo(f"  needs {NEEDS[method.needs]}; {method.fitted_by}")
+        typer.echo(
+            f"  needs {NEEDS[method.needs]}; {method.fitted_by}; acts at {method.scope.replace('_', ' ')} tokens"
+        )
         for option in method.options:
             values = f" ({', '.join(option.choices)})" if option.choices else ""
             typer.echo(f"  --option {option.name}={option.default}{values}  {option.help}")
@@ -36,11 +39,11 @@ def list_methods() -> None:
 @steer_app.command("fit")
 def fit(
     method: Annotated[str, typer.Argument(help="Which method; `steer list` lists them.")],
-    pairs: Annotated[Path, typer.Argument(help="A .json, .jsonl or .csv file of pairs or labelled texts.")],
+    pairs: Annotated[Path, typer.Argument(help="A bundled set, or a .json, .jsonl or .csv file of pairs or texts.")],
     out: Annotated[Path, typer.Option(help="Folder to write manifest.json and vectors.safetensors to.")],
-    layer: Annotated[list[int] | None, typer.Option(help="Block, counted from 0; repeat. Middle one unless given.")] = (
-        None
-    ),
+    layer: Annotated[
+        list[int] | None, typer.Option(help="Block, from 0; repeat. Middle one, or all where it chooses.")
+    ] = (None),
     site: Annotated[str | None, typer.Option(help="Site, such as resid_post; the method's usual one unless given.")] = (
         None
     ),
@@ -59,7 +62,8 @@ def fit(
 
     chosen, contrast = method_named(method), read_contrast(pairs)
     session = load_session(model)
-    layers = layer or [session.shape.n_layers // 2]
+    n_layers = session.shape.n_layers
+    layers = layer or (list(range(n_layers)) if chosen.chooses_layers else [n_layers // 2])
     fitted = fit_method(chosen, session, _part(contrast, half), layers, read_assignments(option), site)
     write_vectors(fitted, out)
     typer.echo("\n".join(fit_lines(fitted)))
@@ -69,8 +73,8 @@ def fit(
 @steer_app.command("score")
 def score(
     folder: Annotated[Path, typer.Argument(help="Folder of vectors that `steer fit --half first` has written.")],
-    pairs: Annotated[Path, typer.Argument(help="The file that they were fitted on.")],
-    prompts: Annotated[Path, typer.Option(help="JSON text set of neutral prompts.")] = Path("data/texts/tour.json"),
+    pairs: Annotated[Path, typer.Argument(help="The set that they were fitted on.")],
+    prompts: Annotated[Path, typer.Option(help="JSON text set of neutral prompts; the tour unless given.")] = TOUR,
     strength: Annotated[list[float] | None, typer.Option(help="Strength to try; repeat.")] = None,
     unit: Annotated[
         Literal["relative", "absolute"], typer.Option(help="Mean norms at the hook point, or as stored.")
@@ -118,10 +122,10 @@ def _question(session: Any, fitted: "Fitted", contrast: "Contrast", prompts: lis
     bos = bool(fitted.facts["options"].get("bos", True))
     method = method_named(fitted.method)
     points = sorted(fitted.vectors)
+    layers = range(session.shape.n_layers) if method.chooses_layers else [at.layer or 0 for at in points]
 
     def refit(shuffled: "Contrast") -> "Fitted":
-        layers = [at.layer for at in points if at.layer is not None]
-        return fit_method(method, session, shuffled, layers, fitted.facts["options"], points[0].site)
+        return fit_method(method, session, shuffled, list(layers), fitted.facts["options"], points[0].site)
 
     setting = Setting(unit=unit, ranges=((1 if bos else 0, None),))
     return Question(
@@ -173,10 +177,14 @@ def score_lines(found: "Evaluation") -> list[str]:
         c = one.concept
         lines.append(
             f"{one.strength:<9g} {c.mean:+.3f} ({c.low:+.3f} to {c.high:+.3f})  {one.anti_steerable:8.0%}   "
-            f"{one.null_random:+.3f} / {one.null_shuffled:+.3f}      {one.kl:.3f}   {one.perplexity_ratio:10.2f}  "
+            f"{_signed(one.null_random)} / {one.null_shuffled:+.3f}      {one.kl:.3f}   {one.perplexity_ratio:10.2f}  "
             f"{one.repetition:8.0%}"
         )
     unit = found.facts["unit"]
     word = "steers: its interval lies above both nulls" if found.steers else "does not steer above both nulls"
     lines.append(f"Chosen on the other half within a KL of 0.1: {found.chosen:g} ({unit}); there it {word}.")
     return [*lines, "Concept: nats per token. Every score is a proxy; formulas stand in steering/scores.py."]
+
+
+def _signed(value: float | None) -> str:
+    return "     –" if value is None else f"{value:+.3f}"

@@ -9,7 +9,7 @@
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -21,10 +21,11 @@ from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.intervention import Intervention
 from capture.session import ModelSession
-from steering.contrast_pairs import Contrast, contrast_of
+from steering.contrast_pairs import Contrast
 from steering.fit_rows import FitText, RowsAsked, fit_texts, stream_rows
 from steering.fitted import Fitted, Setting
 from steering.method import Method, Progress, silent
+from steering.null_vectors import Refit, as_long_as, random_fits, shuffled_fits
 from steering.scores import Interval, anti_steerable, auroc, chosen_strength, concept, fluency, interval, kl
 from steering.scores import repeated_share as repeated
 
@@ -33,17 +34,16 @@ N_NULL = 8
 N_TOKENS = 32
 BATCH_TOKENS = 2048
 LOGITS = HookPoint(None, "logits")
-Refit = Callable[[Contrast], Fitted]
 
 
 @dataclass(frozen=True)
 class Dose:
-    """The scores at one strength. Null values are the highest of `n_null` draws each."""
+    """The scores at one strength. Null values are the highest of `n_null` draws; None where no vector is added."""
 
     strength: float
     concept: Interval
     anti_steerable: float
-    null_random: float
+    null_random: float | None
     null_shuffled: float
     kl: float
     perplexity_ratio: float
@@ -184,7 +184,7 @@ def evaluate(question: Question, strengths: Sequence[float] = STRENGTHS, progres
     """The dose-response of a vector, its null, and the strength that the fit's own half would choose."""
     session, fitted = question.session, question.fitted
     prompts = neutral_prompts(session, question.prompts, question.bos)
-    nulls = {"random": random_vectors(fitted, question.n_null), "shuffled": shuffled_vectors(question)}
+    nulls = _nulls(question)
     ours, theirs = (_Pairs.of(session, some, question.bos) for some in (question.held_out, question.fitted_on))
     doses, fit_concepts, kls = [], [], []
     for n, strength in enumerate(strengths):
@@ -206,7 +206,7 @@ def evaluate(question: Question, strengths: Sequence[float] = STRENGTHS, progres
                 strength,
                 interval(concepts),
                 anti_steerable(concepts),
-                moved["random"],
+                moved.get("random"),
                 moved["shuffled"],
                 _mean(effects[1::2] or effects),
                 ratio,
@@ -216,9 +216,21 @@ def evaluate(question: Question, strengths: Sequence[float] = STRENGTHS, progres
         )
     chosen = chosen_strength(strengths, fit_concepts, kls)
     at_chosen = [one for one in doses if one.strength == chosen]
-    steers = any(one.concept.low > max(one.null_random, one.null_shuffled) for one in at_chosen)
+    steers = any(one.concept.low > max(one.null_random or 0.0, one.null_shuffled) for one in at_chosen)
     areas = projection_auroc(session, fitted, question.held_out, question.bos)
     return Evaluation(tuple(doses), areas, chosen, steers, _facts(question))
+
+
+def _nulls(question: Question) -> dict[str, list[Fitted]]:
+    """What chance would have fitted; a random vector only where vectors are added."""
+    fitted, is_additive = question.fitted, question.method.is_additive
+    shuffled = shuffled_fits(question.fitted_on, question.refit, question.n_null)
+    if not is_additive:
+        return {"shuffled": shuffled}
+    return {
+        "shuffled": [as_long_as(fitted, one) for one in shuffled],
+        "random": [as_long_as(fitted, one) for one in random_fits(fitted, question.n_null)],
+    }
 
 
 def _facts(question: Question) -> dict[str, Any]:
@@ -256,42 +268,3 @@ class _Pairs:
         """C of each pair under the changes."""
         up, down = (log_likelihoods(session, some, changes) for some in (self.positive, self.negative))
         return concept(up, self.positive_clean, down, self.negative_clean)
-
-
-def random_vectors(fitted: Fitted, n: int) -> list[Fitted]:
-    """Fits with random directions, as long as the fitted ones."""
-    return [
-        _with_vectors(
-            fitted,
-            {
-                at: torch.randn(vector.shape, generator=torch.Generator().manual_seed(1000 * seed + place))
-                for place, (at, vector) in enumerate(sorted(fitted.vectors.items()))
-            },
-        )
-        for seed in range(n)
-    ]
-
-
-def shuffled_vectors(question: Question) -> list[Fitted]:
-    """Fits for which the two texts of each pair were exchanged by lot, as long as the fitted one."""
-    made = []
-    for seed in range(question.n_null):
-        lots = torch.randint(2, (len(question.fitted_on.examples) // 2,), generator=torch.Generator().manual_seed(seed))
-        shuffled = exchanged(question.fitted_on, lots.tolist())
-        made.append(_with_vectors(question.fitted, question.refit(shuffled).vectors))
-    return made
-
-
-def exchanged(contrast: Contrast, lots: Sequence[int]) -> Contrast:
-    """The pairs, with the texts of those whose lot is 1 under each other's label."""
-    examples = []
-    for (positive, negative), lot in zip(contrast.pairs, lots, strict=True):
-        first, second = (negative, positive) if lot else (positive, negative)
-        examples += [replace(first, label=positive.label), replace(second, label=negative.label)]
-    return contrast_of(contrast.title, contrast.labels, examples, is_paired=True)
-
-
-def _with_vectors(fitted: Fitted, vectors: Mapping[HookPoint, Tensor]) -> Fitted:
-    """The fit with other vectors brought to the length of its own."""
-    scaled = {at: one * (fitted.vectors[at].norm() / one.norm()) for at, one in vectors.items() if at in fitted.vectors}
-    return replace(fitted, vectors=scaled)

@@ -114,6 +114,7 @@ METHOD = Method(
     fit=fit,
     options=(BOS,),
     sites=("resid_pre",),
+    is_additive=True,
 )
 
 OPERATOR = AddRows

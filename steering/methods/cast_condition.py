@@ -179,4 +179,5 @@ METHOD = Method(
     fit=fit,
     options=(POSITIONS, SKIP_FIRST, MASSIVE_RATIO, BOS),
     sites=("resid_post", "resid_pre"),
+    chooses_layers=True,
 )

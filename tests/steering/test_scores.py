@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from capture.errors import UserError
 from steering import evaluation
 from steering.contrast_pairs import Example, contrast_of
-from steering.evaluation import Prompts, Question, evaluate, exchanged, neutral_prompts
+from steering.evaluation import Prompts, Question, evaluate, neutral_prompts
 from steering.fit_rows import FitText
 from steering.fitted import Setting
 from steering.fitting import fit_method
 from steering.method import methods
+from steering.null_vectors import as_long_as, exchanged, random_fits, shuffled_fits
 from steering.scores import (
     anti_steerable,
     auroc,
@@ -127,8 +128,9 @@ def test_log_likelihoods_are_those_of_one_text_at_a_time(question):
 
 def test_the_null_vectors_are_as_long_as_the_fitted_ones(question):
     length = float(question.fitted.vectors[AT].norm())
-    nulls = evaluation.random_vectors(question.fitted, 2) + evaluation.shuffled_vectors(question)
-    assert [float(one.vectors[AT].norm()) for one in nulls] == pytest.approx([length] * 4, rel=1e-5)
+    nulls = random_fits(question.fitted, 2) + shuffled_fits(question.fitted_on, question.refit, 2)
+    lengths = [float(as_long_as(question.fitted, one).vectors[AT].norm()) for one in nulls]
+    assert lengths == pytest.approx([length] * 4, rel=1e-5)
 
 
 def test_exchanging_by_lot_keeps_the_labels_in_their_places():
