@@ -1,12 +1,14 @@
 """ITI, SADI, K-steering, CAST and the refusal direction find what was planted."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint
+from capture.session import ModelSession
 from steering.contrast_pairs import Example, contrast_of
 from steering.fit_rows import RowsAsked, fit_texts
 from steering.fitted import Fitted, Setting
@@ -23,6 +25,7 @@ from steering.methods.cast_condition import (
 )
 from steering.methods.refusal_direction import Candidate, behaviour_score, choose
 from steering.methods.sadi import chosen_components
+from tests.models import tiny_llama, tiny_tokenizer
 from tests.steering.planted import AT, UP, direction, planted_pairs, planted_session, spool_of, swapped
 
 Z = HookPoint(0, "z")
@@ -192,6 +195,33 @@ def test_ablation_reaches_every_place_that_reads_or_writes_the_stream():
     points = [HookPoint(layer, site) for layer in range(3) for site in ("resid_pre", "resid_post")]
     seen = session.capture(session.tokens(UP, True), points, changes)
     assert max(float((rows @ v).abs().max()) for rows in seen.values()) < 1e-4
+
+
+def test_projected_weights_are_the_ablation():
+    """Fact 3.5 (8): in a Llama without biases the embedding and the two matrices that write to the stream suffice."""
+    v, tokens = direction(), (0, 9, 8, 7, 30, 40)
+    model = tiny_llama()
+    with torch.no_grad():
+        embedding = model.get_input_embeddings().weight
+        embedding -= torch.outer(embedding @ v, v)
+        for block in model.model.layers:
+            for matrix in (block.self_attn.o_proj.weight, block.mlp.down_proj.weight):
+                matrix -= torch.outer(v, v @ matrix)
+    edited, plain = (ModelSession(one, tiny_tokenizer(), name="m") for one in (model, tiny_llama()))
+    ablated = plain.logits(tokens, refusal_direction.ablations(plain, v))
+    torch.testing.assert_close(ablated, edited.logits(tokens), atol=2e-4, rtol=0)
+
+
+def test_a_condition_looks_at_prompt_and_text_alike():
+    whole = planted_pairs()
+    split = contrast_of(
+        "planted", whole.labels, [replace(one, prompt=one.text[:2], text=one.text[2:]) for one in whole.examples], True
+    )
+    one, other = (
+        fit_method(methods()["cast_condition"], planted_session(), some, [0], {"skip_first": False}, "resid_pre")
+        for some in (whole, split)
+    )
+    assert condition_of(one) == condition_of(other)
 
 
 def test_opening_words_are_first_tokens_and_must_be_there():
