@@ -3,8 +3,8 @@
 1. The pairs are those that the vector was not fitted on; AUROC is that of their projections on the vector.
 2. At each strength: concept score with its interval over pairs, KL on neutral prompts along the clean model's own
    continuation, perplexity (under the clean model) and repetition of the steered continuations.
-3. Null: the concept score of random directions, and of vectors fitted with the two texts of pairs exchanged by lot,
-   both brought to the vector's length.
+3. Null: the concept score of random directions, and of vectors fitted with the two texts of half the pairs
+   exchanged by lot, both brought to the vector's length.
 4. The strength is chosen on the pairs of the fit and half of the prompts, and reported on the others.
 """
 

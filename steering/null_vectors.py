@@ -1,4 +1,4 @@
-"""Vectors that chance would have given: random directions, and fits on pairs whose texts were exchanged by lot."""
+"""Vectors that chance would have given: random directions, and fits on pairs of which half were exchanged by lot."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,11 +27,13 @@ def random_fits(fitted: Fitted, n: int) -> list[Fitted]:
 
 
 def shuffled_fits(contrast: Contrast, refit: Refit, n: int) -> list[Fitted]:
-    """Fits for which the two texts of each pair were exchanged by lot."""
-    lots = [
-        torch.randint(2, (len(contrast.examples) // 2,), generator=torch.Generator().manual_seed(seed)).tolist()
-        for seed in range(n)
-    ]
+    """Fits for which the two texts of half of the pairs, chosen by lot, were exchanged.
+
+    Exactly half: with more on one side the fit would point along the true difference, and be brought to its length.
+    """
+    n_pairs = len(contrast.examples) // 2
+    orders = [torch.randperm(n_pairs, generator=torch.Generator().manual_seed(seed)).tolist() for seed in range(n)]
+    lots = [[int(place < n_pairs // 2) for place in order] for order in orders]
     return [refit(exchanged(contrast, some)) for some in lots]
 
 

@@ -26,7 +26,7 @@ from steering.scores import (
     kl,
     repeated_share,
 )
-from tests.steering.planted import AT, planted_pairs, planted_session
+from tests.steering.planted import AT, DOWN, planted_pairs, planted_session
 
 SCORES = st.lists(st.integers(-20, 20), min_size=1, max_size=12).map(lambda some: torch.tensor(some).double())
 
@@ -163,3 +163,12 @@ def test_neutral_prompts_are_continued_by_the_clean_model(question):
     )
     with pytest.raises(UserError, match="none was given"):
         neutral_prompts(session, (), True)
+
+
+def test_shuffled_fits_exchange_exactly_half_of_the_pairs(question):
+    """With more on one side a fit brought to full length would be the true direction again."""
+    seen = []
+    shuffled_fits(planted_pairs(8), lambda contrast: seen.append(contrast) or question.fitted, 5)
+    turned = [sum(one.text[0] in DOWN for one in contrast.examples[::2]) for contrast in seen]
+    assert turned == [4] * 5
+    assert len({contrast.digest() for contrast in seen}) > 1
