@@ -14,6 +14,7 @@ from capture.errors import UserError
 from capture.written_file import write_file
 from data.recipes.training_recipe import TrainingRecipe
 from sae.commands import sae_app, with_fields
+from steering.commands import steer_app
 
 if TYPE_CHECKING:
     from analysis.pipeline import Answer
@@ -31,6 +32,7 @@ store_app = typer.Typer(no_args_is_help=True, help="Look at what is kept, ask it
 app.add_typer(store_app, name="store")
 app.add_typer(sae_app, name="sae")
 sae_app.command("dashboard")(dashboard)
+app.add_typer(steer_app, name="steer")
 TAKES_LENS_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 

@@ -115,6 +115,7 @@ METHOD = Method(
     fit=fit,
     options=(BOS,),
     sites=("resid_pre",),
+    is_additive=True,
 )
 
 OPERATOR = AddRows

@@ -134,6 +134,8 @@ METHOD = Method(
     fit=fit,
     options=(*row_options("last"), N_COMPONENTS),
     sites=("resid_post", "mlp_post", "z"),
+    scope="last_prompt",
+    chooses_layers=True,
 )
 
 OPERATOR = MultiplyEntries
