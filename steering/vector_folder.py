@@ -15,7 +15,7 @@ from safetensors.torch import save
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint
-from capture.intervention import read_number
+from capture.recipe_number import read_number
 from capture.written_file import replace_file
 from sae.tensor_file import read_config, read_tensors
 from steering.fitted import Fitted
