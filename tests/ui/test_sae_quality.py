@@ -1,6 +1,7 @@
 """The SAE quality page: its figures hold the Report's numbers, and the page asks for probes and for SAEs beside it."""
 
 from functools import cache
+from shutil import rmtree
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from analysis.report import Report
 from analysis.sae_quality import LENS
 from analysis.spec import Spec
 from sae.scaling import ScalingLaw
+from sae.shelf import trained_folder
 from tests.models import tiny_llama, tiny_tokenizer
 from tests.shelves import random_sae, shelve, shelve_for
 from tests.ui.test_pages import load, open_app  # noqa: F401
@@ -110,8 +112,15 @@ def test_nothing_counted_and_nothing_beside_draws_nothing_of_it():
     assert {one.name for one in pictures(made, {})} == {"sae-quality-rise", "sae-quality-error"}
 
 
-def test_a_person_chooses_labels_and_measures_all_beside(open_app, tiny_session):  # noqa: F811
+@pytest.fixture
+def beside(tiny_session):
+    """A second SAE of the model on the shelf."""
     shelve(random_sae(tiny_session.shape.d_model, 79, fingerprint=tiny_session.fingerprint), "z-beside")
+    yield "z-beside"
+    rmtree(trained_folder() / "z-beside")
+
+
+def test_a_person_chooses_labels_and_measures_all_beside(open_app, beside):  # noqa: F811
     app = open_app(Spec("sae_quality", text=TEXT))
     assert not app.error
     assert len(app.dataframe) == 1
@@ -122,4 +131,4 @@ def test_a_person_chooses_labels_and_measures_all_beside(open_app, tiny_session)
     assert not app.exception
     assert not app.error
     assert len(app.dataframe) == 3
-    assert "z-beside" in list(app.dataframe[1].value["SAE"])
+    assert beside in list(app.dataframe[1].value["SAE"])
