@@ -71,7 +71,7 @@ def _write_heads(facts: DashboardFacts, folder: Path) -> None:
     """What the latents are of: model, source set, source; the source says how the dashboard was built."""
     model_id, source_id = _model_id(facts), _source_id(facts)
     source_set = source_id.partition("-")[2]
-    heads = {
+    heads: dict[str, Line] = {
         "release": {"name": source_set, "description": f"{facts.sae_name} on {facts.model}"},
         "model": {"id": model_id, "displayName": facts.model},
         "sourceset": {"modelId": model_id, "name": source_set, "releaseName": source_set},
