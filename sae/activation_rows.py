@@ -68,10 +68,7 @@ class ActivationRows:
             kept.append(values[pos >= first].cpu())
 
         self.session.stream(self._texts_of(index), (self.at,), take, progress=progress)
-        rows = torch.cat(kept)
-        if self.choice.massive_ratio:
-            norms = rows.float().norm(dim=1)
-            rows = rows[norms <= self.choice.massive_ratio * norms.median()]
+        rows = without_massive(torch.cat(kept), self.choice.massive_ratio)
         draw = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
         return rows[torch.randperm(len(rows), generator=draw)]
 
@@ -87,6 +84,14 @@ class ActivationRows:
         """How the texts of an epoch are split; by their mean length, so that it is the same in every order."""
         per_buffer = max(1, int(self.choice.buffer_rows * len(self.texts) / self.n_tokens))
         return [*range(0, len(self.texts), per_buffer), len(self.texts)]
+
+
+def without_massive(rows: Float[Tensor, "rows d"], ratio: float) -> Float[Tensor, "kept d"]:
+    """The rows whose norm is at most a multiple of the median norm; all of them for a multiple of 0."""
+    if not ratio:
+        return rows
+    norms = rows.float().norm(dim=1)
+    return rows[norms <= ratio * norms.median()]
 
 
 def width_at(session: ModelSession, at: HookPoint) -> int:
