@@ -28,7 +28,7 @@ from steering.scores import (
 )
 from tests.steering.planted import AT, DOWN, planted_pairs, planted_session
 
-SMALL = (-0.02, 0.02)
+SMALL = (-0.002, 0.002)
 """Strengths within the KL budget, one of which raises the concept score."""
 SCORES = st.lists(st.integers(-20, 20), min_size=1, max_size=12).map(lambda some: torch.tensor(some).double())
 
