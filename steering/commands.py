@@ -182,7 +182,10 @@ def score_lines(found: "Evaluation") -> list[str]:
         )
     unit = found.facts["unit"]
     word = "steers: its interval lies above both nulls" if found.steers else "does not steer above both nulls"
-    lines.append(f"Chosen on the other half within a KL of 0.1: {found.chosen:g} ({unit}); there it {word}.")
+    if found.chosen:
+        lines.append(f"Chosen on the other half within a KL of 0.1: {found.chosen:g} ({unit}); there it {word}.")
+    else:
+        lines.append("On the other half no strength tried raises the concept score within a KL of 0.1.")
     return [*lines, "Concept: nats per token. Every score is a proxy; formulas stand in steering/scores.py."]
 
 

@@ -217,7 +217,9 @@ def evaluate(question: Question, strengths: Sequence[float] = STRENGTHS, progres
     chosen = chosen_strength(strengths, fit_concepts, kls)
     at_chosen = [one for one in doses if one.strength == chosen]
     steers = any(one.concept.low > max(one.null_random or 0.0, one.null_shuffled) for one in at_chosen)
-    areas = projection_auroc(session, fitted, question.held_out, question.bos)
+    # A mask, or the mean of many steps, is no direction to project on.
+    is_additive = question.method.is_additive
+    areas = projection_auroc(session, fitted, question.held_out, question.bos) if is_additive else {}
     return Evaluation(tuple(doses), areas, chosen, steers, _facts(question))
 
 

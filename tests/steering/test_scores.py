@@ -28,6 +28,8 @@ from steering.scores import (
 )
 from tests.steering.planted import AT, DOWN, planted_pairs, planted_session
 
+SMALL = (-0.002, 0.002)
+"""Strengths within the KL budget, one of which raises the concept score."""
 SCORES = st.lists(st.integers(-20, 20), min_size=1, max_size=12).map(lambda some: torch.tensor(some).double())
 
 
@@ -141,17 +143,17 @@ def test_exchanging_by_lot_keeps_the_labels_in_their_places():
     assert [one.text for one in turned.examples] == [texts[0], texts[1], texts[3], texts[2]]
 
 
-def test_the_chosen_strength_never_sees_the_reported_half(question, found, monkeypatch):
+def test_the_chosen_strength_never_sees_the_reported_half(question, monkeypatch):
     """Fact 4.5 (15): poison held-out pairs and every reporting prompt; the choice must not move."""
     poisoned = contrast_of("p", ("up", "down"), [Example("qq", "up"), Example("xx", "down")] * 4, True)
-    plain = evaluation.side_effect
+    honest, plain = evaluate(question, SMALL), evaluation.side_effect
     monkeypatch.setattr(
         evaluation, "side_effect", lambda *given: [k if n % 2 == 0 else 99.0 for n, k in enumerate(plain(*given))]
     )
-    other = evaluate(Question(**{**vars(question), "held_out": poisoned}), (0.0, 0.5))
-    assert other.chosen == found.chosen
+    other = evaluate(Question(**{**vars(question), "held_out": poisoned}), SMALL)
+    assert other.chosen == honest.chosen != 0
     assert other.doses[1].kl == 99.0
-    assert other.doses[1].concept != found.doses[1].concept
+    assert other.doses[1].concept != honest.doses[1].concept
 
 
 def test_neutral_prompts_are_continued_by_the_clean_model(question):
