@@ -27,7 +27,7 @@ test: .venv/dev.stamp ## run all tests (ARGS="tests/capture -k bos" for some)
 check: .venv/dev.stamp ## format, lint, types, architecture
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy capture analysis kernels sae
+	$(BIN)/mypy capture analysis kernels sae steering
 	$(ALONE) $(BIN)/python -m pytest tests/test_architecture.py
 
 bench: .venv/dev.stamp ## run every benchmark in turn; rows are added to benchmarks/results.csv

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from analysis.commands import sparsity_law
 from capture.errors import UserError
 from capture.written_file import write_file
 from data.recipes.training_recipe import TrainingRecipe
@@ -235,6 +236,9 @@ def make_texts(
     typer.echo(f"Texts written to {path}")
 
 
+app.command()(sparsity_law)
+
+
 @store_app.command("show")
 def store_show() -> None:
     """Print what is kept by kind, the file's size, and whether reading beat running."""
@@ -254,7 +258,7 @@ def store_compact() -> None:
 
 @store_app.command("clear")
 def store_clear(
-    kind: Annotated[str, typer.Argument(help="What to remove: report, view, statistics, capture.")],
+    kind: Annotated[str, typer.Argument(help="What to remove: report, view, statistics, capture, dashboard.")],
 ) -> None:
     """Remove everything of one kind."""
     with _open_store() as store:

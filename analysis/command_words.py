@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from analysis.lens import Lens, ReportLens, find_lens, lenses, report_lenses
+from analysis.lens import find_lens, known_lenses, report_lenses
 from analysis.option import read_options
 from analysis.pipeline import Answer
 from analysis.spec import Spec, from_code
@@ -88,8 +88,7 @@ def faithfulness_words(name: str, found: Faithfulness) -> str:
 def lens_lines() -> list[str]:
     """The lenses with their options as flags."""
     lines = []
-    known: list[Lens | ReportLens] = [*lenses().values(), *report_lenses().values()]
-    for lens in known:
+    for lens in known_lenses().values():
         lines.append(f"{lens.slug}: {lens.question}")
         for option in lens.options:
             allowed = " | ".join(option.choices) or f"{option.default}" or "TEXT"

@@ -13,6 +13,7 @@ import analysis
 from analysis.option import Option, OptionValue
 from analysis.quantity import Quantity
 from analysis.report import Finding, Report
+from capture.checkpoints import TrainedModel
 from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.intervention import Intervention
@@ -79,6 +80,9 @@ class Lens:
     """Raised when the numbers change, so that no Report of an older formula is shown."""
     quantities: tuple[Quantity, ...] = ()
     """What its arrays hold, one for each; exports, comparisons and the store's tables are made from them."""
+    settle: Callable[[Options, str], Options] = lambda options, fingerprint: options
+    """The options with names and defaults replaced by what they mean for the model of a fingerprint today, such as the
+    digest of an SAE; the Report is kept under these, and says them."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,40 @@ class ReportLens:
     quantities: tuple[Quantity, ...] = ()
 
 
+@dataclass(frozen=True)
+class Series:
+    """What a lens over checkpoints looks at: the models of one training run, and texts that each tokenizes itself.
+
+    `open` loads one of them; they need not fit into memory together.
+    """
+
+    checkpoints: tuple[TrainedModel, ...]
+    open: Callable[[TrainedModel], ModelSession]
+    texts: tuple[str, ...]
+    bos: bool
+
+
+@dataclass(frozen=True)
+class SeriesLens:
+    """An analysis of the checkpoints in a model's folder; `measure` is a pure function of them."""
+
+    slug: str
+    title: str
+    question: str
+    paper: str
+    how_to_read: str
+    options: tuple[Option, ...]
+    needs: Callable[[ModelShape], str | None]
+    hook_points: Callable[[ModelShape, Options], tuple[HookPoint, ...]]
+    measure: Callable[[Series, Options, Progress], Measured]
+    min_checkpoints: int = 2
+    revision: int = 1
+    quantities: tuple[Quantity, ...] = ()
+
+
+AnyLens = Lens | ReportLens | SeriesLens
+
+
 @cache
 def lenses() -> dict[str, Lens]:
     """Every lens by slug: each module of this package that has a `LENS`."""
@@ -112,14 +150,25 @@ def report_lenses() -> dict[str, ReportLens]:
     return {lens.slug: lens for lens in sorted(_in_modules("REPORT_LENS"), key=lambda lens: lens.title)}
 
 
+@cache
+def series_lenses() -> dict[str, SeriesLens]:
+    """Every lens over checkpoints by slug: each module of this package that has a `SERIES_LENS`."""
+    return {lens.slug: lens for lens in sorted(_in_modules("SERIES_LENS"), key=lambda lens: lens.title)}
+
+
+def known_lenses() -> dict[str, AnyLens]:
+    """Every lens of every kind by slug."""
+    return {**lenses(), **report_lenses(), **series_lenses()}
+
+
 def _in_modules(name: str) -> list[Any]:
     modules = [importlib.import_module(f"analysis.{found.name}") for found in pkgutil.iter_modules(analysis.__path__)]
     return [getattr(module, name) for module in modules if hasattr(module, name)]
 
 
-def find_lens(slug: str) -> Lens | ReportLens:
+def find_lens(slug: str) -> AnyLens:
     """The lens of that name; raises UserError with the known ones."""
-    known: dict[str, Lens | ReportLens] = {**lenses(), **report_lenses()}
+    known = known_lenses()
     if slug not in known:
         raise UserError(f"No lens is called {slug[:40]!r}.", f"Choose one of: {', '.join(known)}.")
     return known[slug]

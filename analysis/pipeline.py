@@ -3,18 +3,32 @@
 1. Check lens and options. 2. Look the Report up by its key. 3. Load the model, make the tokens.
 4. Capture (or take from the store) what the lens names. 5. Measure. 6. Keep the Report.
 
-A lens over Reports opens its sides instead of 3 and 4, each by this same way or from a kept view.
+A lens over Reports opens its sides instead of 3 and 4, each by this same way or from a kept view. A lens over
+checkpoints loads each of them itself.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from analysis.lens import Lens, Measured, Progress, ReportLens, Subject, find_lens, lenses, report_lenses
+from analysis.facts import joined, provenance
+from analysis.lens import (
+    AnyLens,
+    Lens,
+    Measured,
+    Progress,
+    ReportLens,
+    SeriesLens,
+    Subject,
+    find_lens,
+    known_lenses,
+    lenses,
+)
 from analysis.link import read_link
 from analysis.option import read_options
 from analysis.report import Report, read_report
 from analysis.report_rows import rows_of
+from analysis.series import OpenedSeries, series_stamp, trained_models
 from analysis.shared_view import kept_view
 from analysis.spec import Spec, digest_json
 from analysis.store_checkpoint import StoreCheckpoint
@@ -31,7 +45,6 @@ FINGERPRINT = "fingerprint"
 """What the store remembers of a model by its files, so that a stored Report opens without loading it."""
 EVERY_LENS = "what_stands_out"
 """The page that shows the Reports of all lenses for one text."""
-SPOKEN = ("model", "revision", "dtype", "device", "processing")
 
 Load = Callable[[str, str], ModelSession]
 """A model by name and dtype."""
@@ -63,13 +76,15 @@ def run(spec: Spec, load: Load, store: ActivationStore | None, progress: Progres
     asked = spec.with_(options=read_options(lens.options, spec.options))
     if isinstance(lens, ReportLens):
         return _combined(lens, asked, load, store, progress)
+    if isinstance(lens, SeriesLens):
+        return _over_checkpoints(lens, asked, load, store, progress)
     stamp = model_stamp(spec.model, spec.dtype)
     fingerprint = spec.fingerprint or (store.remembered(FINGERPRINT, stamp) if store is not None and stamp else None)
-    if fingerprint and (answer := _stored(asked.with_(fingerprint=fingerprint), store)):
+    if fingerprint and (answer := _stored(_settled(lens, asked, fingerprint), store)):
         return answer
     progress(0.0, f"loading {spec.model}")
     session = load(spec.model, spec.dtype)
-    resolved = asked.with_(fingerprint=session.fingerprint)
+    resolved = _settled(lens, asked, session.fingerprint)
     if answer := _stored(resolved, store):
         return answer
     if missing := lens.needs(session.shape):
@@ -87,6 +102,10 @@ def run(spec: Spec, load: Load, store: ActivationStore | None, progress: Progres
     if store is not None and stamp and not notice:
         store.remember(FINGERPRINT, stamp, session.fingerprint)
     return Answer(report, "fresh", notice)
+
+
+def _settled(lens: Lens, asked: Spec, fingerprint: str) -> Spec:
+    return asked.with_(fingerprint=fingerprint, options=lens.settle(asked.options, fingerprint))
 
 
 def _check(spec: Spec) -> None:
@@ -116,12 +135,39 @@ def _combined(lens: ReportLens, asked: Spec, load: Load, store: ActivationStore 
     start = _clock(store)
     measured = lens.combine(tuple(reports), asked.options)
     sides = [dict(one.facts) for one in reports]
-    facts = {**_joined(sides), "fingerprint": fingerprint, "sides": sides}
+    facts = {**joined(sides), "fingerprint": fingerprint, "sides": sides}
     findings = tuple(replace(finding, lens=lens.slug) for finding in measured.findings)
     report = Report(resolved, facts, measured.numbers, measured.arrays, findings)
     _note_time(store, "run", report, start)
     progress(1.0, "done")
     return Answer(report, "fresh", _keep(report, store))
+
+
+def _over_checkpoints(
+    lens: SeriesLens, asked: Spec, load: Load, store: ActivationStore | None, progress: Progress
+) -> Answer:
+    """The Report of a lens over checkpoints; its fingerprint is the digest of theirs."""
+    trained = trained_models(lens, asked)
+    stamp = series_stamp(asked)
+    fingerprint = asked.fingerprint or (store.remembered(FINGERPRINT, stamp) if store is not None else None)
+    if fingerprint and (answer := _stored(asked.with_(fingerprint=fingerprint), store)):
+        return answer
+    start = _clock(store)
+    series = OpenedSeries(trained, asked, load)
+    progress(0.0, f"loading {trained[-1].name}")
+    last = series.open(trained[-1])
+    if missing := lens.needs(last.shape):
+        raise UserError(f"{lens.title} cannot look at {last.name}: {missing}", "Choose another model or page.")
+    measured = lens.measure(series.as_series(_texts(asked)), asked.options, progress)
+    resolved = asked.with_(fingerprint=series.fingerprint())
+    at = lens.hook_points(last.shape, asked.options)
+    n_tokens = sum(len(last.tokens(text, asked.bos)) for text in _texts(asked))
+    report = _report(lens, resolved, provenance(last, asked.bos, at, n_tokens), measured)
+    _note_time(store, "run", report, start)
+    notice = _keep(report, store)
+    if store is not None and not notice:
+        store.remember(FINGERPRINT, stamp, resolved.fingerprint)
+    return Answer(report, "fresh", notice)
 
 
 def _side(text: str, name: str, load: Load, store: ActivationStore | None, progress: Progress) -> Report:
@@ -133,23 +179,12 @@ def _side(text: str, name: str, load: Load, store: ActivationStore | None, progr
         return kept_view(link.id, store).reports[0]
     assert link.spec is not None  # read_link gives one or the other
     spec = link.spec
-    if spec.lens in report_lenses():
-        raise UserError("A comparison cannot be compared again.", "Choose a link to a page of one text.")
+    if spec.lens in known_lenses() and spec.lens not in lenses():
+        title = find_lens(spec.lens).title
+        raise UserError(f"A view of {title} cannot be compared.", "Choose a link to a page of one model and its text.")
     if spec.lens == EVERY_LENS:
         spec = spec.with_(lens=next(iter(lenses())), options={})
     return run(spec, load, store, progress).report
-
-
-def _joined(sides: list[dict[str, Any]]) -> dict[str, Any]:
-    """Facts of several Reports: the one value where they agree, all of them where they do not."""
-    joined: dict[str, Any] = {}
-    for name in ("model", "revision", "dtype", "device", "processing", "bos", "hook_points", "faithfulness"):
-        values = [side.get(name) for side in sides]
-        agree = all(value == values[0] for value in values)
-        joined[name] = values[0] if agree else " | ".join(map(str, values)) if name in SPOKEN else None
-    joined["hook_points"] = joined["hook_points"] or []
-    joined["n_tokens"] = sum(side.get("n_tokens", 0) for side in sides)
-    return joined
 
 
 def _keep(report: Report, store: ActivationStore | None) -> str:
@@ -236,22 +271,6 @@ def _captures(
     return store.captures(session, tokens, at, interventions)[0]
 
 
-def _report(lens: Lens, spec: Spec, facts: dict[str, Any], measured: Measured) -> Report:
+def _report(lens: AnyLens, spec: Spec, facts: dict[str, Any], measured: Measured) -> Report:
     findings = tuple(replace(finding, lens=lens.slug) for finding in measured.findings)
     return Report(spec, facts, measured.numbers, measured.arrays, findings)
-
-
-def provenance(session: ModelSession, bos: bool, at: tuple[HookPoint, ...], n_tokens: int) -> dict[str, Any]:
-    """What every view states: model revision, dtype, hook points, BOS, weight processing, faithfulness, tokens."""
-    return {
-        "model": session.name,
-        "revision": session.revision,
-        "fingerprint": session.fingerprint,
-        "dtype": session.dtype,
-        "device": session.device,
-        "processing": session.processing,
-        "bos": bos,
-        "hook_points": [str(point) for point in at],
-        "n_tokens": n_tokens,
-        "faithfulness": session.faithfulness.to_json() if session.faithfulness else None,
-    }

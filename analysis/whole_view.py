@@ -1,6 +1,6 @@
 """Everything that one page shows: the answer of its lens, or of every lens; and the view that a link leads to."""
 
-from analysis.lens import Progress, lenses, report_lenses
+from analysis.lens import Progress, known_lenses, lenses
 from analysis.link import Link
 from analysis.pipeline import EVERY_LENS, Answer, Load, no_progress, run
 from analysis.shared_view import kept_view, view_of
@@ -14,7 +14,7 @@ def answers_of(
     asked: Spec, load: Load, store: ActivationStore | None, progress: Progress = no_progress
 ) -> tuple[Answer, ...]:
     """The answer of the Spec's lens, or of every lens that can look at the model, for a page that is none."""
-    if asked.lens in {**lenses(), **report_lenses()}:
+    if asked.lens in known_lenses():
         return (run(asked, load, store, progress),)
     answers, refusals = [], []
     for number, slug in enumerate(lenses()):
@@ -37,10 +37,10 @@ def view_of_link(link: Link, load: Load, store: ActivationStore | None, progress
         kept = kept_view(link.id, store)
         return ViewFile(kept.spec.with_(pins=link.spec.pins), kept.reports, kept.made) if link.spec else kept
     assert link.spec is not None
-    if link.spec.lens not in {EVERY_LENS, *lenses(), *report_lenses()}:
+    if link.spec.lens not in {EVERY_LENS, *known_lenses()}:
         raise UserError(
             f"This link is for a page {link.spec.lens[:40]!r}, which has no numbers.",
-            f"Give a link of one of: {', '.join([EVERY_LENS, *lenses(), *report_lenses()])}.",
+            f"Give a link of one of: {', '.join([EVERY_LENS, *known_lenses()])}.",
         )
     answers = answers_of(link.spec, load, store, progress)
     fingerprint = answers[0].report.spec.fingerprint

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from benchmarks.record import interleaved, percentiles, ratios, record
 from benchmarks.sae_problem import problem
-from sae.autoencoder import Autoencoder, Facts
+from sae.autoencoder import Autoencoder
+from sae.facts import Facts
 from sae.losses import fvu
 from sae.sae_recipe import SaeRecipe
 from sae.train_step import Training, start, take_step

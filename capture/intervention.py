@@ -1,7 +1,13 @@
-"""Intervention: the protocol that every change to an activation meets, and the elementary operators."""
+"""Intervention: the protocol that every change to an activation meets, and the elementary operators.
 
+Operators that need more than tensors, such as an SAE, live in rooms above this one and are found by discovery.
+"""
+
+import importlib
+import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -161,16 +167,29 @@ class ReplaceEntries:
 
 
 OPERATORS = (AddVector, ReplaceEntries, MaskBelow, KeepLargest, MaskWeakNeurons)
+METHODS = "steering.methods"
+"""The package whose modules may each add an `OPERATOR`. It is above this room, so it is known by its name alone, and
+looked at only once a recipe asks for a kind that is not elementary."""
+
+
+@cache
+def operators() -> tuple[Any, ...]:
+    """Every kind of intervention that a recipe can name, the elementary ones first."""
+    package = importlib.import_module(METHODS)
+    modules = [importlib.import_module(f"{METHODS}.{one.name}") for one in pkgutil.iter_modules(package.__path__)]
+    return (*OPERATORS, *(module.OPERATOR for module in modules if hasattr(module, "OPERATOR")))
 
 
 def operator_from_recipe(recipe: Recipe) -> Intervention:
-    """The elementary intervention that a recipe describes; refuses an unknown kind or a broken recipe."""
-    kinds = {operator.kind: operator for operator in OPERATORS}
+    """The intervention that a recipe describes; refuses an unknown kind or a broken recipe."""
     kind = recipe.get("kind") if isinstance(recipe, dict) else None
-    if not isinstance(kind, str) or kind not in kinds:
-        raise UserError(f"No intervention is of kind {str(kind)[:40]!r}.", f"Choose one of: {', '.join(kinds)}.")
+    is_elementary = kind in [operator.kind for operator in OPERATORS]
+    known = {operator.kind: operator for operator in (OPERATORS if is_elementary else operators())}
+    if not isinstance(kind, str) or kind not in known:
+        raise UserError(f"No intervention is of kind {str(kind)[:40]!r}.", f"Choose one of: {', '.join(known)}.")
     try:
-        return kinds[kind].from_recipe(recipe)
+        made: Intervention = known[kind].from_recipe(recipe)
     except (KeyError, TypeError, ValueError) as error:
         message = f"The {kind} recipe cannot be read: {repr(error)[:200]}."
         raise UserError(message, "Export it again where it was made.") from error
+    return made

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from capture.errors import UserError
+from capture.model_source import TOKENIZER_FILES
 
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 # What transformers, tokenizers and safetensors raise for files that they cannot read.
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError)
@@ -34,8 +34,8 @@ def read_config(folder: Path, name: str) -> Any:
     return config
 
 
-def check_files(folder: Path, name: str) -> None:
-    """Refuse a folder without safetensors weights or without a tokenizer."""
+def check_files(folder: Path, words_folder: Path, name: str) -> None:
+    """Refuse a folder without safetensors weights, or a folder of its tokenizer without one."""
     if not any(folder.glob("*.safetensors")):
         if any(True for pattern in _PICKLED for _ in folder.glob(pattern)):
             raise UserError(
@@ -43,9 +43,9 @@ def check_files(folder: Path, name: str) -> None:
                 "Convert them to safetensors first (save_pretrained of transformers does).",
             )
         raise UserError(f"{name} has no weights: {folder} has no .safetensors file.", "Give a complete folder.")
-    if not any((folder / file).is_file() for file in _TOKENIZER_FILES):
+    if not any((words_folder / file).is_file() for file in TOKENIZER_FILES):
         raise UserError(
-            f"{name} has no tokenizer: {folder} has none of {', '.join(_TOKENIZER_FILES)}.",
+            f"{name} has no tokenizer: {words_folder} has none of {', '.join(TOKENIZER_FILES)}.",
             "Copy the tokenizer's files into the folder.",
         )
 

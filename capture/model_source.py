@@ -10,6 +10,7 @@ from capture.errors import UserError
 HUB_TIMEOUT_S = 5.0
 # Everything that is needed, and nothing that would have to be unpickled or run.
 HUB_FILES = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja"]
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?")
 _CHOICES = "Choose a model of the catalogue, a folder on this machine, or a hub name such as openai-community/gpt2."
 
@@ -21,6 +22,13 @@ class Source:
     folder: Path
     revision: str = ""
     hub_name: str = ""
+    tokenizer: Path | None = None
+    """Where its tokenizer lies, if not beside the weights."""
+
+    @property
+    def words_folder(self) -> Path:
+        """The folder of its tokenizer."""
+        return self.tokenizer or self.folder
 
 
 def stories_folder() -> Path:
@@ -36,8 +44,11 @@ def find_source(name: str, revision: str | None = None) -> Source:
     """
     if not name.strip():
         raise UserError("A model must have a name; none was given.", _CHOICES)
-    if folder := _folder(name):
+    if folder := local_folder(name):
         return Source(folder, revision or "")
+    base, checkpoint = parted(name)
+    if checkpoint and (folder := local_folder(base)):
+        return checkpoint_source(folder, name, checkpoint)
     if name[0] in "./~" or "\\" in name or name.count("/") > 1:
         raise UserError(f"There is no model folder {_quoted(name)}.", _CHOICES)
     if not _HUB_NAME.fullmatch(name) or ".." in name:
@@ -80,7 +91,42 @@ def _fetch(name: str, revision: str | None, files: list[str]) -> Path:
         ) from error
 
 
-def _folder(name: str) -> Path | None:
+def parted(name: str) -> tuple[str, str]:
+    """A model's name and that of a checkpoint of it: stories@at-4M; the second is empty where none is named.
+
+    A folder whose own name has an @ is a model.
+    """
+    if "@" not in name or local_folder(name):
+        return name, ""
+    base, _, checkpoint = name.rpartition("@")
+    return base, checkpoint
+
+
+def checkpoint_source(folder: Path, name: str, checkpoint: str) -> Source:
+    """The checkpoint of that name in a model's folder or in its folder `checkpoints`.
+
+    Its tokenizer is its own, else that of the model's folder. Raises UserError where there is none of that name.
+    """
+    known = checkpoint_folders(folder)
+    if checkpoint not in known:
+        offered = f"Choose one of: {', '.join(known)}." if known else "Choose a folder with checkpoints in it."
+        raise UserError(f"There is no checkpoint {_quoted(checkpoint)} of {_quoted(name.rpartition('@')[0])}.", offered)
+    found = known[checkpoint]
+    has_own = any((found / file).is_file() for file in TOKENIZER_FILES)
+    return Source(found, checkpoint, tokenizer=None if has_own else folder)
+
+
+def checkpoint_folders(folder: Path) -> dict[str, Path]:
+    """Folders with a config and safetensors weights in a folder or in its folder `checkpoints`, by name."""
+    inside = [path for place in (folder, folder / "checkpoints") if place.is_dir() for path in place.iterdir()]
+    return {path.name: path for path in sorted(inside) if (path / "config.json").is_file() and _has_weights(path)}
+
+
+def _has_weights(folder: Path) -> bool:
+    return any(folder.glob("*.safetensors"))
+
+
+def local_folder(name: str) -> Path | None:
     """The folder of that path; None where there is none."""
     try:
         folder = Path(name).expanduser()

@@ -6,14 +6,25 @@
 4. Wrap the model in a session, and compare it with the plain transformers forward.
 """
 
+import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from capture.errors import UserError
 from capture.memory import available_bytes, check_fits, estimate
 from capture.model_folder import check_files, check_finite, check_vocabulary, read_config, read_model, read_tokenizer
-from capture.model_source import Source, fetch_weights, find_source, stories_folder
+from capture.model_source import (
+    Source,
+    checkpoint_source,
+    fetch_weights,
+    find_source,
+    local_folder,
+    parted,
+    stories_folder,
+)
 from capture.planted import plant_channel
 
 if TYPE_CHECKING:
@@ -40,7 +51,14 @@ class ModelCard:
 class _Entry:
     title: str
     note: str
+    folder: str = "stories"
+    """Name of its folder among those of the bundled models."""
     change: Callable[[Any], Any] = lambda model: model
+
+    @property
+    def path(self) -> Path:
+        """Where its files lie; the bundled models are neighbours."""
+        return stories_folder() if self.folder == "stories" else stories_folder().parent / self.folder
 
 
 def _plant(model: Any) -> Any:
@@ -53,25 +71,28 @@ _CATALOGUE = {
         "Stories with a planted outlier channel",
         f"The same function with channel {PLANTED_CHANNEL} of the MLP's normed input in block {PLANTED_LAYER} made "
         f"{PLANTED_FACTOR:g} times as large, and the weights that read it as much smaller. Made for teaching.",
-        _plant,
+        change=_plant,
+    ),
+    "stories-relu": _Entry(
+        "Stories with a ReLU gate",
+        "The same architecture, text and training command with ReLU in place of SiLU, so that many neurons are 0.",
+        folder="stories-relu",
     ),
 }
 
 
 def catalogue() -> tuple[ModelCard, ...]:
-    """The models that come with the program."""
-    n_params = _n_stories_params()
+    """The models that come with the program: those whose folders are here, and the one that it opens with."""
     return tuple(
-        ModelCard(name, entry.title, "data/models/stories", n_params, entry.note) for name, entry in _CATALOGUE.items()
+        ModelCard(name, entry.title, f"data/models/{entry.folder}", _n_params(entry.path), entry.note)
+        for name, entry in _CATALOGUE.items()
+        if entry.path.is_dir() or entry.folder == "stories"
     )
 
 
-def _n_stories_params() -> int:
-    """Parameters of the bundled model as its safetensors header counts them; 0 where it is not there."""
-    import json
-    import math
-
-    path = stories_folder() / "model.safetensors"
+def _n_params(folder: Path) -> int:
+    """Parameters of a model as its safetensors header counts them; 0 where it is not there."""
+    path = folder / "model.safetensors"
     if not path.is_file():
         return 0
     with path.open("rb") as file:
@@ -79,14 +100,21 @@ def _n_stories_params() -> int:
     return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
 
 
+def model_folder(name: str) -> Path | None:
+    """The folder of a catalogue name or of a local path; None for a model of the hub or of no place."""
+    entry = _CATALOGUE.get(name)
+    return entry.path if entry else local_folder(name)
+
+
 def model_stamp(name: str, dtype: str) -> str:
     """What changes when the files of a bundled model change: name, dtype, sizes and times; "" for any other model.
 
     Only the catalogue's files are looked at: a name may come from a link.
     """
-    if name not in _CATALOGUE or not stories_folder().is_dir():
+    entry = _CATALOGUE.get(name)
+    if entry is None or not entry.path.is_dir():
         return ""
-    files = sorted((path.name, path.stat()) for path in stories_folder().iterdir() if path.is_file())
+    files = sorted((path.name, path.stat()) for path in entry.path.iterdir() if path.is_file())
     return f"{name} {dtype} " + " ".join(f"{file} {stat.st_size} {stat.st_mtime_ns}" for file, stat in files)
 
 
@@ -95,18 +123,25 @@ def load_session(
 ) -> "ModelSession":
     """The session of a catalogue name, a local transformers folder, or a hub name, compared with plain transformers.
 
+    `name@checkpoint` is a checkpoint that lies in the model's folder, such as stories@at-4M.
+
     Raises UserError, before loading, for what does not fit in memory, and for a folder that lacks something, weights
     that are not finite, a name that is nothing, and a hub that cannot be reached.
     """
     device = device or _default_device()
     _check_dtype(dtype, device)
-    entry = _CATALOGUE.get(name)
-    source = _bundled() if entry else find_source(name, revision)
+    base, checkpoint = parted(name)
+    entry = _CATALOGUE.get(base)
+    if entry:
+        source = _bundled(entry)
+        source = checkpoint_source(source.folder, name, checkpoint) if checkpoint else source
+    else:
+        source = find_source(name, revision)
     config = read_config(source.folder, name)
     check_fits(name, estimate(config, dtype), available_bytes(device), device)
     source = fetch_weights(source)
-    check_files(source.folder, name)
-    tokenizer = read_tokenizer(source.folder, name)
+    check_files(source.folder, source.words_folder, name)
+    tokenizer = read_tokenizer(source.words_folder, name)
     model = read_model(source.folder, name, config, dtype, device)
     return session_from(entry.change(model) if entry else model, tokenizer, name, source.revision)
 
@@ -138,13 +173,13 @@ def checked_tokens(d_vocab: int, context: int) -> tuple[int, ...]:
     return tuple((7 + 1_009 * n) % d_vocab for n in range(min(N_CHECKED_TOKENS, context)))
 
 
-def _bundled() -> Source:
-    folder = stories_folder()
-    if not folder.is_dir():
+def _bundled(entry: _Entry) -> Source:
+    if not entry.path.is_dir():
         raise UserError(
-            f"The bundled model is not in {folder}.", "Get the whole repository again, or train it: cli.py train-model."
+            f"The bundled model is not in {entry.path}.",
+            "Get the whole repository again, or train it: cli.py train-model.",
         )
-    return Source(folder)
+    return Source(entry.path)
 
 
 def _default_device() -> str:

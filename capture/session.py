@@ -209,8 +209,8 @@ class ModelSession:
         """A view of one weight, input axis first; it must not be written to.
 
         `W_in`, `W_gate` [d_model d_mlp], `W_out` [d_mlp d_model], `W_out_norms` [d_mlp] of its rows; `ln1`, `ln2`: the
-        gain of that norm [d_model]; `W_U` [d_model d_vocab] and `W_E` [d_vocab d_model], with layer 0. Raises UserError
-        where the model has none.
+        gain of that norm [d_model]; `ln_final` [d_model], `W_U` [d_model d_vocab] and `W_E` [d_vocab d_model], with
+        layer 0. Raises UserError where the model has none.
         """
         return read_weight(self._wiring, kind, layer)
 

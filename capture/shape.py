@@ -21,6 +21,8 @@ class ModelShape:
     has_gate: bool
     activation: str
     n_params: int
+    final_norm_centres: bool = False
+    """Whether the norm before the unembedding takes the mean out (LayerNorm) or not (RMSNorm)."""
 
 
 def read_shape(config: Any, cfg: Any, n_params: int, d_mlp: int | None) -> ModelShape:
@@ -43,4 +45,5 @@ def read_shape(config: Any, cfg: Any, n_params: int, d_mlp: int | None) -> Model
         has_gate=bool(cfg.gated_mlp),
         activation=cfg.act_fn,
         n_params=n_params,
+        final_norm_centres=not (cfg.uses_rms_norm or cfg.final_rms),
     )

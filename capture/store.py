@@ -14,7 +14,7 @@ from capture.hook_point import HookPoint
 from capture.store_connection import StoreConnection, bytes_of_file
 from capture.store_file import default_path
 from capture.store_objects import Kept, find, make_room, read, remove, total_bytes, write
-from capture.store_rows import ReportRows
+from capture.store_rows import ObjectRows
 from capture.store_timings import Saving, Timing, Timings
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LIMIT_BYTES = 2 * 1024**3
 TIMINGS_KEPT_S = 30 * 24 * 3600
 LEAST_LIMIT_BYTES = 1000
-KINDS = ("report", "view", "statistics", "capture")
+KINDS = ("report", "view", "statistics", "capture", "dashboard")
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class ActivationStore:
         return None if data is None else data.decode()
 
     def keep_report(
-        self, digest: str, lens: str, model_fingerprint: str, json_text: str, rows: ReportRows | None = None
+        self, digest: str, lens: str, model_fingerprint: str, json_text: str, rows: ObjectRows | None = None
     ) -> None:
         """Keep a report under the digest of its Spec, in place of an older one, with rows for SQL where given."""
         header = {"lens": lens, "model": model_fingerprint}
@@ -232,16 +232,20 @@ class ActivationStore:
 
     def read(self, cursor: duckdb.DuckDBPyConnection, kept: Mapping[str, Kept]) -> dict[str, bytes]:
         """The bytes of objects by key; they count as used now."""
+        self.note_used(kept)
+        return read(cursor, kept)
+
+    def note_used(self, kept: Mapping[str, Kept]) -> None:
+        """Count objects as used now, so that they are not the first to go."""
         now = time.time()
         self._used.update({one.id: now for one in kept.values()})
-        return read(cursor, kept)
 
     def keep(
         self,
         kind: str,
         objects: Mapping[str, tuple[dict[str, Any], bytes]],
         replace: bool = True,
-        rows: ReportRows | None = None,
+        rows: ObjectRows | None = None,
     ) -> None:
         """Write objects in one transaction and make room for them; those that are there are replaced or left."""
         with self.file.transaction() as cursor:

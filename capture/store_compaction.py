@@ -25,6 +25,10 @@ TABLES = (
     "report_tokens",
     "report_statistics",
     "report_findings",
+    "dashboard_latents",
+    "dashboard_cards",
+    "dashboard_tokens",
+    "latent_labels",
 )
 
 

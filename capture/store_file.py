@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 
 from capture.errors import UserError
+from capture.home import home_folder
 from capture.store_migrations import migrate
 
 # No statement may reach another file, the network or an extension, whatever text ends up in it.
@@ -27,9 +28,7 @@ _ELSEWHERE = "set STEERSCOPE_HOME to another folder"
 
 def default_path() -> Path:
     """`$STEERSCOPE_HOME/steerscope.duckdb`, or data/cache/steerscope.duckdb beside the program."""
-    home = os.environ.get("STEERSCOPE_HOME")
-    folder = Path(home).expanduser() if home else Path(__file__).parent.parent / "data" / "cache"
-    return folder / "steerscope.duckdb"
+    return home_folder() / "steerscope.duckdb"
 
 
 def open_file(path: Path) -> tuple[duckdb.DuckDBPyConnection, str]:

@@ -31,6 +31,15 @@ MIGRATIONS: dict[int, tuple[str, ...]] = {
         "CREATE TABLE report_findings (object_id BIGINT, sentence VARCHAR, magnitude DOUBLE, unit VARCHAR, "
         "score DOUBLE)",
     ),
+    4: (
+        "CREATE TABLE dashboard_latents (object_id BIGINT, latent INTEGER, n_fired BIGINT, density DOUBLE, "
+        "max DOUBLE, mean DOUBLE, mean_square DOUBLE, skew DOUBLE, kurtosis DOUBLE, first_bin INTEGER, "
+        "bin_counts INTEGER[], fires_on VARCHAR[], promotes VARCHAR[], suppresses VARCHAR[])",
+        "CREATE TABLE dashboard_cards (object_id BIGINT, latent INTEGER, n INTEGER, "
+        "data BLOB USING COMPRESSION uncompressed)",
+        "CREATE TABLE dashboard_tokens (object_id BIGINT, token INTEGER, text VARCHAR)",
+        "CREATE TABLE latent_labels (sae VARCHAR, latent INTEGER, text VARCHAR, author VARCHAR, made_at DOUBLE)",
+    ),
 }
 LATEST = max(MIGRATIONS)
 

@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 
 from capture.store_pieces import insert_pieces, read_pieces
-from capture.store_rows import ReportRows, remove_rows
+from capture.store_rows import ObjectRows, remove_rows
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def write(
     header: dict[str, Any],
     data: bytes,
     is_shared: bool,
-    rows: ReportRows | None = None,
+    rows: ObjectRows | None = None,
 ) -> None:
     """Insert one object, with the rows that SQL can ask for."""
     n_bytes = len(data) + (rows.n_bytes if rows is not None else 0)

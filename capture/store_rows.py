@@ -1,13 +1,24 @@
-"""What the store keeps of a Report besides its JSON: rows that SQL can ask for."""
+"""What the store keeps of an object besides its bytes: rows that SQL can ask for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 
 TABLES = ("report_facts", "report_tokens", "report_statistics", "report_findings")
+DASHBOARD_TABLES = ("dashboard_latents", "dashboard_cards", "dashboard_tokens")
+
+
+@runtime_checkable
+class ObjectRows(Protocol):
+    """Rows that are written with an object and removed with it."""
+
+    @property
+    def n_bytes(self) -> int: ...
+    def insert(self, cursor: duckdb.DuckDBPyConnection, object_id: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -32,15 +43,20 @@ class ReportRows:
 
     def insert(self, cursor: duckdb.DuckDBPyConnection, object_id: int) -> None:
         """Write the rows of one object."""
-        for name, table in zip(TABLES, self._tables(), strict=True):
-            numbers = pa.array(np.full(table.num_rows, object_id, dtype=np.int64))
-            cursor.register("incoming", table.append_column("object_id", numbers))
-            cursor.execute(f"INSERT INTO {name} BY NAME SELECT * FROM incoming")
-            cursor.unregister("incoming")
+        insert_tables(cursor, object_id, dict(zip(TABLES, self._tables(), strict=True)))
+
+
+def insert_tables(cursor: duckdb.DuckDBPyConnection, object_id: int, tables: Mapping[str, pa.Table]) -> None:
+    """Append each table to the store's table of that name, as rows of one object."""
+    for name, table in tables.items():
+        numbers = pa.array(np.full(table.num_rows, object_id, dtype=np.int64))
+        cursor.register("incoming", table.append_column("object_id", numbers))
+        cursor.execute(f"INSERT INTO {name} BY NAME SELECT * FROM incoming")
+        cursor.unregister("incoming")
 
 
 def remove_rows(cursor: duckdb.DuckDBPyConnection, object_ids: Iterable[int]) -> None:
     """Remove the rows of objects."""
     marks = ",".join(map(str, object_ids))
-    for name in TABLES:
+    for name in (*TABLES, *DASHBOARD_TABLES):
         cursor.execute(f"DELETE FROM {name} WHERE object_id IN ({marks})")

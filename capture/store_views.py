@@ -16,8 +16,15 @@ VIEWS = {
         SELECT o.key AS report, s.quantity, s.layer, s.pos, s.axis, s.place, s.value
         FROM {main}.report_statistics s JOIN {main}.objects o ON s.object_id = o.id""",
     "latents": """
-        SELECT o.key AS report, s.quantity, s.layer, s.pos, s.place AS latent, s.value
-        FROM {main}.report_statistics s JOIN {main}.objects o ON s.object_id = o.id WHERE s.axis = 'latent'""",
+        SELECT o.key AS dashboard, json_extract_string(o.header, '$.sae') AS sae,
+            json_extract_string(o.header, '$.model') AS model, json_extract_string(o.header, '$.texts') AS texts,
+            d.latent, d.n_fired, d.density, d.max, d.mean, d.mean_square, d.skew, d.kurtosis, d.fires_on, d.promotes,
+            d.suppresses, l.label, l.author
+        FROM {main}.dashboard_latents d JOIN {main}.objects o ON d.object_id = o.id
+            LEFT JOIN (
+                SELECT sae, latent, arg_max(text, made_at) AS label, arg_max(author, made_at) AS author
+                FROM {main}.latent_labels GROUP BY sae, latent
+            ) l ON l.latent = d.latent AND l.sae = json_extract_string(o.header, '$.sae')""",
     "findings": """
         SELECT o.key AS report, f.sentence, f.magnitude, f.unit, f.score
         FROM {main}.report_findings f JOIN {main}.objects o ON f.object_id = o.id""",

@@ -9,8 +9,8 @@ from capture.errors import UserError
 if TYPE_CHECKING:
     from capture.wiring import Wiring
 
-KINDS = ("W_in", "W_gate", "W_out", "W_out_norms", "ln1", "ln2", "W_E", "W_U")
-_GLOBAL = ("W_E", "W_U")
+KINDS = ("W_in", "W_gate", "W_out", "W_out_norms", "ln1", "ln2", "ln_final", "W_E", "W_U")
+_GLOBAL = ("ln_final", "W_E", "W_U")
 
 
 def read_weight(wiring: "Wiring", kind: str, layer: int) -> Tensor:
@@ -22,10 +22,18 @@ def read_weight(wiring: "Wiring", kind: str, layer: int) -> Tensor:
         raise UserError(f"Layer {layer} does not exist: the model has layers 0 to {n_layers - 1}.", "Pick one of them.")
     if kind == "W_out_norms":
         return _row_norms(wiring, layer)
-    weight = getattr(wiring.bridge, kind) if kind in _GLOBAL else _block_weight(wiring, kind, layer)
+    weight = _global_weight(wiring, kind) if kind in _GLOBAL else _block_weight(wiring, kind, layer)
+    if weight is None and kind in _GLOBAL:
+        raise UserError(f"This model has no {kind} that can be read.", "Choose a model that has it.")
     if weight is None:
         raise UserError(f"Block {layer} of this model has no {kind}.", "Choose a model or a block that has it.")
     return weight.detach()
+
+
+def _global_weight(wiring: "Wiring", kind: str) -> Tensor | None:
+    if kind == "ln_final":
+        return _gain(getattr(wiring.bridge, "ln_final", None), wiring.bridge.cfg)
+    return getattr(wiring.bridge, kind, None)
 
 
 def _row_norms(wiring: "Wiring", layer: int) -> Tensor:

@@ -1,5 +1,6 @@
 """Writing what a person asked for to the file that they named."""
 
+import os
 from pathlib import Path
 
 from capture.errors import UserError
@@ -12,3 +13,10 @@ def write_file(path: Path, data: bytes) -> None:
         path.write_bytes(data)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error}.", "Name a file in a folder you may write to.") from error
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write the file whole or not at all; raises UserError where that cannot be."""
+    part = path.with_name(f"{path.name}.part")
+    write_file(part, data)
+    os.replace(part, path)

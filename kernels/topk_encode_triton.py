@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
 from kernels.certificate import RESULT_ROUNDING, product_error, row_norms
-from kernels.encoder_pack import CHUNK, EncoderPack
+from kernels.encoder_pack import CHUNK, EncoderPack, Tile
 
 BLOCK_ROWS, BLOCK_K, BLOCK_D = 64, 64, 256
 SPARE = 8
@@ -26,27 +26,28 @@ def encode(
     """Values, indices, and which rows must be redone because no certificate could be given."""
     x_bf16 = x.bfloat16()
     norms = row_norms(x, x_bf16, pack)
-    error = product_error(norms, pack.bounds, x.shape[1]) if exact else None
-    if error is None:
-        error = torch.zeros(len(x), len(pack.bounds.norm), device=x.device)
+    (tile,) = pack.tiles
+    error = product_error(norms, tile.bounds)
+    if not exact:
+        error = torch.zeros_like(error)
     # The result stays in float32 here, so its rounding is that of the sum alone; the CPU's bound covers it.
     relative = RESULT_ROUNDING if exact else 0.0
-    highest = _chunk_bounds(x_bf16, pack, error, relative)
+    highest = _chunk_bounds(x_bf16, tile, error, relative)
     floor = _floor(highest, k)
     room = max(SPARE * k, 256)
-    column, value, n_found = _note(x_bf16, pack, error, relative, floor, room)
+    column, value, n_found = _note(x_bf16, tile, error, relative, floor, room)
     is_open = (n_found > room) | ~norms.is_sound
     if exact:
         value = _score(x, pack, column, n_found.clamp(max=room))
     return *_largest(value, column, n_found.clamp(max=room), k), is_open
 
 
-def _chunk_bounds(x: Tensor, pack: EncoderPack, error: Tensor, relative: float) -> Float32[Tensor, "rows chunks"]:
-    n_chunks = len(pack.bounds.norm)
+def _chunk_bounds(x: Tensor, tile: Tile, error: Tensor, relative: float) -> Float32[Tensor, "rows chunks"]:
+    n_chunks = len(tile.bounds.norm)
     out = torch.empty(len(x), n_chunks, device=x.device)
     grid = (triton.cdiv(len(x), BLOCK_ROWS), n_chunks)
     _chunk_bounds_kernel[grid](
-        *(x, pack.weight_bf16, pack.bias, error, out, len(x), x.shape[1], n_chunks, relative),
+        *(x, tile.weight, tile.bias, error, out, len(x), x.shape[1], n_chunks, relative),
         **_blocks(),
     )
     return out
@@ -59,15 +60,15 @@ def _floor(highest: Tensor, k: int) -> Float32[Tensor, "rows"]:
 
 
 def _note(
-    x: Tensor, pack: EncoderPack, error: Tensor, relative: float, floor: Tensor, room: int
+    x: Tensor, tile: Tile, error: Tensor, relative: float, floor: Tensor, room: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     column = torch.zeros(len(x), room, dtype=torch.int64, device=x.device)
     value = torch.zeros(len(x), room, device=x.device)
     n_found = torch.zeros(len(x), dtype=torch.int32, device=x.device)
-    n_chunks = len(pack.bounds.norm)
+    n_chunks = len(tile.bounds.norm)
     grid = (triton.cdiv(len(x), BLOCK_ROWS), n_chunks)
     _note_kernel[grid](
-        *(x, pack.weight_bf16, pack.bias, error, floor, column, value, n_found),
+        *(x, tile.weight, tile.bias, error, floor, column, value, n_found),
         *(len(x), x.shape[1], n_chunks, room, relative),
         **_blocks(),
     )
@@ -117,7 +118,7 @@ def _products(
             total += tl.dot(a.to(tl.float32), b.to(tl.float32), input_precision="ieee")
         else:
             total += tl.dot(a, b)
-    return total + tl.load(bias + latent)[None]
+    return total + tl.load(bias + latent).to(tl.float32)[None]
 
 
 @triton.jit

@@ -16,6 +16,7 @@ from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.session import ModelSession
 from sae.row_choice import RowChoice
+from sae.token_windows import TokenWindows
 
 SEPARATOR = "<|endoftext|>"
 MAX_FILE_BYTES = 2_000_000_000
@@ -38,7 +39,8 @@ class ActivationRows:
     ) -> None:
         if not texts:
             raise UserError("There is no text to train on.", "Name a folder with .txt files.")
-        self.session, self.texts, self.at, self.choice, self.seed = session, tuple(texts), at, choice, seed
+        self.session, self.texts, self.at, self.choice, self.seed = session, texts, at, choice, seed
+        self.n_tokens = sum(map(len, texts))
 
     def batches(self, batch_rows: int, buffer: int = 0, number: int = 0) -> Iterator[RowBatch]:
         """Batches without end, from one batch of one buffer on; texts come again in another order each epoch.
@@ -58,17 +60,17 @@ class ActivationRows:
             buffer, number = buffer + 1, 0
 
     def buffer(self, index: int, progress: Callable[[float, str], None] | None = None) -> Float[Tensor, "rows d"]:
-        """The shuffled rows of one buffer."""
+        """The shuffled rows of one buffer, in the model's number format."""
         kept: list[Tensor] = []
         first = 1 if self.choice.skip_first else 0
 
         def take(_: HookPoint, values: Tensor, __: Tensor, pos: Tensor) -> None:
-            kept.append(values[pos >= first].float().cpu())
+            kept.append(values[pos >= first].cpu())
 
         self.session.stream(self._texts_of(index), (self.at,), take, progress=progress)
         rows = torch.cat(kept)
         if self.choice.massive_ratio:
-            norms = rows.norm(dim=1)
+            norms = rows.float().norm(dim=1)
             rows = rows[norms <= self.choice.massive_ratio * norms.median()]
         draw = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
         return rows[torch.randperm(len(rows), generator=draw)]
@@ -83,12 +85,22 @@ class ActivationRows:
 
     def _buffer_starts(self) -> list[int]:
         """How the texts of an epoch are split; by their mean length, so that it is the same in every order."""
-        mean = sum(map(len, self.texts)) / len(self.texts)
-        per_buffer = max(1, int(self.choice.buffer_rows / mean))
+        per_buffer = max(1, int(self.choice.buffer_rows * len(self.texts) / self.n_tokens))
         return [*range(0, len(self.texts), per_buffer), len(self.texts)]
 
 
-def windows_of(session: ModelSession, folder: Path, choice: RowChoice) -> list[tuple[int, ...]]:
+def width_at(session: ModelSession, at: HookPoint) -> int:
+    """How many numbers an activation has at a hook point; raises UserError where the model has none, or no vectors."""
+    shape = session.capture(session.tokens("a", bos=False), (at,))[at].shape
+    if len(shape) != 2:
+        raise UserError(
+            f"An SAE reads one vector for each token; {at} has activations of shape {tuple(shape[1:])}.",
+            "Choose another hook point, such as blocks.N.hook_resid_post.",
+        )
+    return int(shape[1])
+
+
+def windows_of(session: ModelSession, folder: Path, choice: RowChoice) -> TokenWindows:
     """The texts of a folder's .txt files as windows of tokens, each led by BOS where chosen.
 
     Documents end at lines of `<|endoftext|>`. Files whose names say held-out or validation are left out. Raises
@@ -97,11 +109,12 @@ def windows_of(session: ModelSession, folder: Path, choice: RowChoice) -> list[t
     files = [path for path in sorted(folder.glob("*.txt")) if not _is_held_out(path)]
     if not files:
         raise UserError(f"The folder {folder} must hold .txt files to train on; it has none.", "Name another folder.")
-    windows: list[tuple[int, ...]] = []
+    windows = TokenWindows()
     for path in files:
         for document in documents_of(path):
-            windows += session.windows(document, choice.window, choice.bos)
-    return [window for window in windows if len(window) > 1]
+            found = session.windows(document, choice.window, choice.bos)
+            windows.extend(window for window in found if len(window) > 1)
+    return windows
 
 
 def _is_held_out(path: Path) -> bool:

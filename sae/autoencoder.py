@@ -7,8 +7,7 @@ Nothing of size [rows d_sae] is made: every kind goes through `kernels.topk_enco
 """
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -21,35 +20,8 @@ from kernels.selective_encode import threshold_encode
 from kernels.sparse_decode import sparse_decode
 from kernels.topk import TopK
 from kernels.topk_encode import topk_encode
+from sae.facts import Facts
 from sae.normalisation import normalise
-
-KINDS = ("topk", "batch_topk", "jumprelu", "relu", "gated")
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What an SAE is. `hook_point` is where it reads, `hook_point_out` where it writes ("" for the same).
-
-    `group_sizes` are the nested prefixes of a Matryoshka dictionary. `subtracts_b_dec` says whether b_dec is taken from
-    the input. `provenance` is free: format, source, model, training data, step.
-    """
-
-    kind: str
-    d_in: int
-    d_sae: int
-    k: int | None = None
-    hook_point: str = ""
-    hook_point_out: str = ""
-    normalisation: str = "none"
-    norm_constant: float = 1.0
-    subtracts_b_dec: bool = True
-    group_sizes: tuple[int, ...] = ()
-    provenance: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def is_transcoder(self) -> bool:
-        """Whether it predicts another activation than the one it reads."""
-        return self.hook_point_out not in ("", self.hook_point)
 
 
 @dataclass(frozen=True)
@@ -88,7 +60,8 @@ class Autoencoder:
         read, scaling = self._read(x)
         codes = self._encode(read)
         out = self.decode(codes)
-        out = scaling.undo(out) if scaling is not None else out
+        # A transcoder's output is another activation, to which the input's scale says nothing.
+        out = scaling.undo(out) if scaling is not None and not self.facts.is_transcoder else out
         return (out if self.W_skip is None else out + x.float() @ self.W_skip), codes
 
     @cached_property

@@ -2,8 +2,9 @@
 
 import inspect
 import json
+import time
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ from sae.sae_recipe import SaeRecipe
 
 # Modules that load torch are imported inside the commands, so that --help answers at once.
 sae_app = typer.Typer(no_args_is_help=True, help="Train, evaluate and convert sparse autoencoders.")
+TELL_S = 10.0
 Model = Annotated[str, typer.Option(help="Bundled name, transformers folder or hub name.")]
 
 
@@ -54,27 +56,38 @@ def train(
     from capture.hook_point import HookPoint
     from capture.models import load_session
     from sae import data_parallel
-    from sae.activation_rows import windows_of
+    from sae.activation_rows import width_at, windows_of
     from sae.training import Run, train_sae
 
     recipe = SaeRecipe(**{field.name: given[field.name] for field in fields(SaeRecipe)})
     choice = RowChoice(**{field.name: given[field.name] for field in fields(RowChoice)})
-    recipe.check(d_in=1)
-    session = load_session(model)
-    data_parallel.begin()
-    texts = tuple(windows_of(session, text, choice))
-    every = max(1, recipe.n_steps // 100)
-    n_steps = 0
+    recipe.check()
+    at = HookPoint.parse(hook)
+    device = data_parallel.begin()
+    try:
+        session = load_session(model, recipe.precision, device)
+        recipe.check(width_at(session, at))
+        run = Run(session, windows_of(session, text, choice), at, recipe, choice, out)
+        tell = Teller(recipe.n_steps) if data_parallel.rank() == 0 else lambda share, words: None
+        sae = train_sae(run, tell, save_every_s)
+        if data_parallel.rank() == 0:
+            typer.echo(f"SAE {sae.digest} written to {out}")
+    finally:
+        data_parallel.end()
 
-    def tell(share: float, words: str) -> None:
-        nonlocal n_steps
-        n_steps += 1
-        if (n_steps % every == 0 or share >= 1) and data_parallel.rank() == 0:
+
+class Teller:
+    """Prints the figures of a training at its first and last step and between them each hundredth or ten seconds."""
+
+    def __init__(self, n_steps: int) -> None:
+        self.every, self.n_told, self.told_s = max(1, n_steps // 100), 0, float("-inf")
+
+    def __call__(self, share: float, words: str) -> None:
+        self.n_told += 1
+        now = time.monotonic()
+        if self.n_told % self.every == 0 or share >= 1 or now - self.told_s > TELL_S:
             typer.echo(words)
-
-    sae = train_sae(Run(session, texts, HookPoint.parse(hook), recipe, choice, out), tell, save_every_s)
-    data_parallel.end()
-    typer.echo(f"SAE {sae.digest} written to {out}")
+            self.told_s = now
 
 
 @sae_app.command("eval")
@@ -86,31 +99,115 @@ def evaluate(
     window: Annotated[int, typer.Option(help="Tokens that are run at once, BOS included.", min=4)] = 256,
     n_texts: Annotated[int, typer.Option(help="Most windows to look at.", min=1)] = 100,
     from_pos: Annotated[int, typer.Option(help="First position that is reconstructed and counted.", min=0)] = 1,
+    labels: Annotated[
+        str | None, typer.Option(help="Probe for labels: a CSV, TSV or JSON-lines file, or a labelled set by name.")
+    ] = None,
+    explain: Annotated[int, typer.Option(help="Latents to explain by token patterns.", min=0)] = 0,
+    ablate: Annotated[int, typer.Option(help="Places at which a latent is zeroed.", min=0)] = 0,
     out: Annotated[Path | None, typer.Option(help="File to write the table to, as JSON.")] = None,
 ) -> None:
-    """Print the evaluation table of an SAE, each figure with its interval over texts."""
+    """Print the evaluation table of an SAE, each figure with its interval over texts, latents or places."""
     from capture.hook_point import HookPoint
     from capture.models import load_session
     from capture.written_file import write_file
-    from sae import evaluation
     from sae.activation_rows import documents_of
+    from sae.labelled_texts import read_labelled
     from sae.library import load_sae
+    from sae.wide_evaluation import Asked, evaluate_widely
 
+    asked = Asked(read_labelled(labels) if labels else None, explain, ablate)
     session = load_session(model)
     sae = load_sae(folder)
     point = hook or sae.facts.hook_point
     if not point:
         raise UserError("The SAE's files do not say where it reads.", "Name the hook point with --hook.")
     windows = [one for document in documents_of(text) for one in session.windows(document, window, bos=True)]
-    found = evaluation.evaluate(sae, session, windows[:n_texts], HookPoint.parse(point), from_pos)
-    typer.echo(f"{folder.name}: {found.n_texts:,} texts, {found.n_tokens:,} tokens of {text.name}, {point}")
+    found = evaluate_widely(sae, session, windows[:n_texts], HookPoint.parse(point), from_pos, asked)
+    table = found.table
+    typer.echo(f"{folder.name}: {table.n_texts:,} texts, {table.n_tokens:,} tokens of {text.name}, {point}")
     for row in found.rows:
         value = "–" if row.value is None else f"{row.value:.4f}"
-        interval = "" if row.low is None else f"({row.low:.4f} to {row.high:.4f})"
-        typer.echo(f"{row.name:30}{value:>10}  {interval:24}{row.unit:18}{row.formula}")
+        interval = "" if row.low is None else f"({row.low:.4f} to {row.high:.4f}, {row.interval_over})"
+        typer.echo(f"{row.name:30}{value:>10}  {interval:34}{row.unit:18}{row.formula}")
+    for one in found.explanations:
+        typer.echo(f"latent {one['latent']}: {'; '.join(''.join(each['words']) for each in one['patterns'][:8])}")
     if out is not None:
-        table = {"facts": found.facts, "rows": [asdict(row) for row in found.rows], "n_tokens": found.n_tokens}
-        write_file(out, (json.dumps(table, indent=1, ensure_ascii=False) + "\n").encode())
+        write_file(out, (json.dumps(found.to_json(), indent=1, ensure_ascii=False) + "\n").encode())
+
+
+@sae_app.command("scaling")
+@with_fields(RowChoice)
+def scaling(
+    grid: Annotated[Path | None, typer.Option("--from", help="Refit the grid in this JSON, train nothing.")] = None,
+    text: Annotated[Path | None, typer.Option(help="Folder with .txt files to train on.")] = None,
+    hook: Annotated[str, typer.Option(help="Hook point to read.")] = "blocks.2.hook_resid_post",
+    model: Model = "stories",
+    latents: Annotated[str, typer.Option(help="Numbers of latents, at least three.")] = "256,512,1024",
+    ks: Annotated[str, typer.Option(help="Values of k, at least three.")] = "8,16,32",
+    total_rows: Annotated[int, typer.Option(help="Rows that each SAE is trained on.", min=2)] = 200_000,
+    batch_rows: Annotated[int, typer.Option(help="Rows of one step.", min=2)] = 1024,
+    seed: Annotated[int, typer.Option(help="Seed of weights and order.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the grid; an interrupted one goes on here. Default: on the shelf.")
+    ] = None,
+    **given: Any,
+) -> None:
+    """Train a grid of small SAEs and fit the scaling law L(n, k) to their FVU; the SAE quality page draws it."""
+    from sae import scaling_grid
+
+    if grid is not None:
+        found = scaling_grid.with_law(scaling_grid.read_grid(grid))
+    else:
+        if text is None:
+            raise UserError(
+                "A grid is trained on text; none was given.", "Name a folder with --text, or a grid: --from."
+            )
+        recipe = SaeRecipe(total_rows=total_rows, batch_rows=batch_rows, seed=seed)
+        found = _train_grid(text, hook, model, (_numbers(latents), _numbers(ks)), recipe, RowChoice(**given), out)
+    for one in found["points"]:
+        typer.echo(f"{one['n']:>8,} latents  k {one['k']:<5} FVU {one['fvu']:.4f}")
+    typer.echo(scaling_grid.law_sentence(found))
+
+
+def _numbers(given: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(one) for one in given.split(","))
+    except ValueError as error:
+        raise UserError(
+            f"Numbers must be divided by commas; {given[:40]!r} was given.", "Such as 256,512,1024."
+        ) from error
+
+
+def _train_grid(
+    text: Path,
+    hook: str,
+    model: str,
+    sides: tuple[tuple[int, ...], tuple[int, ...]],
+    recipe: SaeRecipe,
+    choice: RowChoice,
+    out: Path | None,
+) -> dict[str, Any]:
+    from capture.hook_point import HookPoint
+    from capture.models import load_session
+    from sae.activation_rows import windows_of
+    from sae.scaling import check_grid
+    from sae.scaling_grid import GridRun, grids_folder, train_grid
+
+    check_grid(set(sides[0]), set(sides[1]))
+    session = load_session(model)
+    texts = tuple(windows_of(session, text, choice))
+    folder = out or grids_folder() / f"{session.fingerprint[:8]}-{hook}"
+    said = ""
+
+    def tell(share: float, words: str) -> None:
+        nonlocal said
+        if (which := words.partition(":")[0]) != said:
+            said = which
+            typer.echo(f"{which}, {share:.0%}")
+
+    found = train_grid(GridRun(session, texts, HookPoint.parse(hook), recipe, choice, *sides, folder), tell)
+    typer.echo(f"Grid written to {folder}")
+    return found
 
 
 @sae_app.command("convert")
@@ -125,3 +222,23 @@ def convert(
     sae = load_sae(folder)
     save_sae(sae, out, layout)
     typer.echo(f"{sae.facts.kind}, {sae.facts.d_sae:,} latents, digest {sae.digest}, written to {out} as {layout}")
+
+
+@sae_app.command("list")
+def list_saes() -> None:
+    """List the SAEs that can be named: bundled, trained in the app, and opened."""
+    from sae.shelf import shelved
+    from sae.shelf_words import shelf_lines
+
+    typer.echo("\n".join(shelf_lines(shelved())))
+
+
+@sae_app.command("open")
+def open_sae(
+    folder: Annotated[Path, typer.Argument(help="Folder of an SAE in any known layout, or an OpenAI .pt file.")],
+) -> None:
+    """Put an SAE on the shelf, so that the app and --sae find it by name or digest."""
+    from sae.shelf import put_on_shelf
+    from sae.shelf_words import shelf_lines
+
+    typer.echo("\n".join(shelf_lines([put_on_shelf(folder)])))

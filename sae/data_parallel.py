@@ -3,19 +3,26 @@
 `torchrun` sets the environment; without it every function here leaves things as they are.
 """
 
+import os
 from collections.abc import Iterable
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from capture.errors import UserError
 
-def begin() -> None:
-    """Join the group that torchrun describes; NCCL on GPUs, gloo on CPUs."""
-    import os
 
-    if "RANK" in os.environ and not dist.is_initialized():
-        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+def begin() -> str | None:
+    """Join the group that torchrun describes, NCCL on GPUs, gloo on CPUs; returns this process's GPU, if any."""
+    if "RANK" not in os.environ or dist.is_initialized():
+        return None
+    has_gpu = torch.cuda.is_available()
+    device = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if has_gpu else None
+    if device is not None:
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if has_gpu else "gloo")
+    return device
 
 
 def end() -> None:
@@ -35,10 +42,13 @@ def n_processes() -> int:
 
 
 def own_share(batch: Tensor) -> Tensor:
-    """The rows of a batch that are this process's; raises ValueError where they cannot be shared out evenly."""
+    """The rows of a batch that are this process's; raises UserError where they cannot be shared out evenly."""
     n = n_processes()
     if len(batch) % n:
-        raise ValueError(f"A batch of {len(batch)} rows cannot be shared by {n} processes.")
+        raise UserError(
+            f"A batch must be shared out evenly; {len(batch):,} rows cannot be, among {n} processes.",
+            "Choose batch rows that are a multiple of the number of processes.",
+        )
     return batch.chunk(n)[rank()] if n > 1 else batch
 
 

@@ -19,9 +19,11 @@ class DeadLatents:
     dead_after_steps: int
 
     @classmethod
-    def none_yet(cls, d_sae: int, dead_after_rows: int, batch_rows: int) -> "DeadLatents":
+    def none_yet(
+        cls, d_sae: int, dead_after_rows: int, batch_rows: int, device: torch.device | str = "cpu"
+    ) -> "DeadLatents":
         """Before the first step."""
-        return cls(torch.zeros(d_sae, dtype=torch.int64), dead_after_rows // batch_rows)
+        return cls(torch.zeros(d_sae, dtype=torch.int64, device=device), dead_after_rows // batch_rows)
 
     def see(self, values: Float[Tensor, "rows k"], indices: Int64[Tensor, "rows k"]) -> None:
         """Take in a step's codes: those that fired have counter 1 afterwards, the others one more than before."""

@@ -28,7 +28,10 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: its value, the middle 95 % over resampled texts (None where there is no such thing), its formula."""
+    """One figure: its value, the middle 95 % over resampled texts (None where there is no such thing), its formula.
+
+    `interval_over` is what was resampled: texts, latents or places.
+    """
 
     name: str
     value: float | None
@@ -36,26 +39,45 @@ class Row:
     high: float | None
     unit: str
     formula: str
+    interval_over: str = "texts"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The table, and what was counted for each latent."""
+    """The table, and what was counted for each latent and token.
+
+    `token_fvu` and `token_delta_ce` have an array for each text that was counted: ‖x − x̂‖² of each token from
+    `from_pos` on over the mean of ‖x − x̄‖², so that their mean is FVU; and how many nats more each token after those
+    costs with x̂ in place of x.
+    """
 
     rows: tuple[Row, ...]
     density: Float[np.ndarray, "d_sae"]
     n_texts: int
     n_tokens: int
     facts: dict[str, Any]
+    token_fvu: tuple[Float[np.ndarray, "_"], ...]
+    token_delta_ce: tuple[Float[np.ndarray, "_"], ...]
 
     def value(self, name: str) -> float | None:
         """The value of one row; raises KeyError for an unknown one."""
         return {row.name: row.value for row in self.rows}[name]
 
 
+@dataclass(frozen=True)
+class _Run:
+    """What every text is run by."""
+
+    sae: Autoencoder
+    session: ModelSession
+    at: HookPoint
+    from_pos: int
+    under: tuple[Intervention, ...]
+
+
 @dataclass
 class _Text:
-    """Sums over one text's rows, from which every ratio over any choice of texts follows."""
+    """Sums over one text's rows, from which every ratio over any choice of texts follows, and figures by token."""
 
     n: int
     error: float
@@ -68,6 +90,8 @@ class _Text:
     n_predicted: int
     losses: dict[str, float]
     kls: dict[str, float]
+    token_errors: Float[Tensor, "n"]
+    token_delta_ce: Float[Tensor, "n_predicted"]
 
 
 def evaluate(
@@ -77,19 +101,29 @@ def evaluate(
     at: HookPoint,
     from_pos: int = 1,
     progress: Progress = lambda share, words: None,
+    interventions: Sequence[Intervention] = (),
 ) -> Evaluation:
     """The table of an SAE on texts; positions before `from_pos` are neither reconstructed nor counted.
 
-    Raises UserError for texts without a token to count and predict.
+    Every forward pass is made under the interventions.
+
+    Raises UserError for texts without a token to count and predict, and for a transcoder.
     """
+    if sae.facts.is_transcoder:
+        raise UserError(
+            f"An evaluation compares an SAE's output with what it reads; this transcoder reads {sae.facts.hook_point} "
+            f"and writes {sae.facts.hook_point_out}.",
+            "Choose an SAE that reconstructs its own input.",
+        )
     texts = [tokens for tokens in texts if len(tokens) > from_pos + 1]
     if not texts:
         raise UserError("An evaluation needs texts of a few tokens; there is none.", "Give longer texts.")
-    mean = _mean(session, texts, at, from_pos)
+    run = _Run(sae, session, at, from_pos, tuple(interventions))
+    mean = _mean(run, texts)
     fired, sums = torch.zeros(sae.facts.d_sae), []
     for n, tokens in enumerate(texts):
         progress(n / len(texts), f"text {n + 1:,} of {len(texts):,}")
-        sums.append(_measure(sae, session, tokens, at, from_pos, mean, fired))
+        sums.append(_measure(run, tokens, mean, fired))
     n_tokens = sum(one.n for one in sums)
     density = (fired / n_tokens).numpy()
     facts = {
@@ -101,31 +135,33 @@ def evaluate(
         "from_pos": from_pos,
         "sae": sae.digest,
     }
-    return Evaluation((*_ratios(sums), *_shares(density)), density, len(texts), n_tokens, facts)
+    spread = _variance(sums, np.ones(len(sums))) / n_tokens
+    return Evaluation(
+        (*_ratios(sums), *_shares(density)),
+        density,
+        len(texts),
+        n_tokens,
+        facts,
+        tuple((one.token_errors / spread if spread else one.token_errors).numpy() for one in sums),
+        tuple(one.token_delta_ce.numpy() for one in sums),
+    )
 
 
-def _mean(session: ModelSession, texts: Sequence[tuple[int, ...]], at: HookPoint, from_pos: int) -> Float[Tensor, "d"]:
+def _mean(run: _Run, texts: Sequence[tuple[int, ...]]) -> Float[Tensor, "d"]:
     total, n = torch.zeros(()), 0
 
     def take(_: HookPoint, values: Tensor, __: Tensor, pos: Tensor) -> None:
         nonlocal total, n
-        kept = values[pos >= from_pos].float().cpu()
+        kept = values[pos >= run.from_pos].float().cpu()
         total, n = total + kept.sum(dim=0), n + len(kept)
 
-    session.stream(texts, (at,), take)
+    run.session.stream(texts, (run.at,), take, run.under)
     return total / n
 
 
-def _measure(
-    sae: Autoencoder,
-    session: ModelSession,
-    tokens: tuple[int, ...],
-    at: HookPoint,
-    from_pos: int,
-    mean: Tensor,
-    fired: Tensor,
-) -> _Text:
-    x = session.capture(tokens, (at,))[at][from_pos:].float()
+def _measure(run: _Run, tokens: tuple[int, ...], mean: Tensor, fired: Tensor) -> _Text:
+    sae, at, from_pos = run.sae, run.at, run.from_pos
+    x = run.session.capture(tokens, (at,), run.under)[at][from_pos:].float()
     with torch.no_grad():
         guess, codes = sae.reconstruct(x)
     fires = codes.values > FIRES
@@ -136,11 +172,14 @@ def _measure(
         "zero": (Ablate(at, torch.zeros_like(mean), from_pos=from_pos),),
         "mean": (Ablate(at, mean, from_pos=from_pos),),
     }
-    logits = {name: session.logits(tokens, change).log_softmax(dim=-1) for name, change in changes.items()}
+    logits = {
+        name: run.session.logits(tokens, (*run.under, *change)).log_softmax(dim=-1) for name, change in changes.items()
+    }
     clean = logits["clean"]
     # Only predictions made from changed positions on can differ.
     wanted = torch.tensor(tokens[from_pos + 1 :])[:, None]
-    losses = {name: -float(one[from_pos:-1].gather(1, wanted).sum()) for name, one in logits.items()}
+    by_token = {name: -one[from_pos:-1].gather(1, wanted)[:, 0] for name, one in logits.items()}
+    losses = {name: float(one.sum()) for name, one in by_token.items()}
     kls = {
         name: float((clean.exp() * (clean - one))[from_pos:-1].sum()) for name, one in logits.items() if name != "clean"
     }
@@ -156,6 +195,8 @@ def _measure(
         n_predicted=len(wanted),
         losses=losses,
         kls=kls,
+        token_errors=((x - guess) ** 2).sum(dim=1),
+        token_delta_ce=by_token["spliced"] - by_token["clean"],
     )
 
 
@@ -181,12 +222,7 @@ def _figures(sums: Sequence[_Text], weights: Float[np.ndarray, "texts"] | Any) -
         return float(np.dot(weights, values))
 
     n, n_predicted = over([one.n for one in sums]), over([one.n_predicted for one in sums])
-    mean = (
-        torch.stack([one.total for one in sums]).mul(torch.as_tensor(weights, dtype=torch.float32)[:, None]).sum(0) / n
-    )
-    square = over([one.square for one in sums])
-    variance = square - n * float((mean**2).sum())
-    unexplained = _share(over([one.error for one in sums]), variance)
+    unexplained = _share(over([one.error for one in sums]), _variance(sums, weights))
     loss = {name: over([one.losses[name] for one in sums]) / n_predicted for name in sums[0].losses}
     kl = {name: over([one.kls[name] for one in sums]) / n_predicted for name in sums[0].kls}
     return {
@@ -207,6 +243,14 @@ def _figures(sums: Sequence[_Text], weights: Float[np.ndarray, "texts"] | Any) -
         "kl_spliced": kl["spliced"],
         "kl_recovered_zero": _share(kl["zero"] - kl["spliced"], kl["zero"]),
     }
+
+
+def _variance(sums: Sequence[_Text], weights: Float[np.ndarray, "texts"] | Any) -> float:
+    """Σ‖x − x̄‖² over texts, each counted as often as its weight says."""
+    weighted = torch.as_tensor(weights, dtype=torch.float32)[:, None]
+    n = float(np.dot(weights, [one.n for one in sums]))
+    mean = torch.stack([one.total for one in sums]).mul(weighted).sum(0) / n
+    return float(np.dot(weights, [one.square for one in sums])) - n * float((mean**2).sum())
 
 
 def _share(part: float, whole: float) -> float | None:

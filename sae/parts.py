@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from capture.errors import UserError
-from sae.autoencoder import Autoencoder, Facts, Gate
+from sae.autoencoder import Autoencoder, Gate
+from sae.facts import Facts
 
 
 def tensor(found: Mapping[str, Any], *names: str) -> Tensor:
@@ -40,6 +41,9 @@ def assemble(facts: Facts, weights: Mapping[str, Tensor | None]) -> Autoencoder:
         if not bool(torch.isfinite(value).all()):
             raise UserError(f"{name} has entries that are not finite numbers.", "The training failed, or the file did.")
     _check_shapes(facts, given)
+    if "threshold" in given:
+        # Every library takes the ReLU beside the threshold, so one below 0 lets nothing else through than 0.
+        given["threshold"] = given["threshold"].clamp_min(0)
     if facts.kind == "topk" and not (facts.k and 1 <= facts.k <= facts.d_sae):
         raise UserError(
             f"k must be from 1 to d_sae = {facts.d_sae:,}; it is {facts.k}.", "Look at the folder's config."
@@ -80,3 +84,10 @@ def fold_decoder_norms(sae: Autoencoder) -> Autoencoder:
         threshold=threshold,
         gate=gate,
     )
+
+
+def fold_scale(sae: Autoencoder, constant: float) -> Autoencoder:
+    """The same function of raw activations, where they are read times a constant and the output is divided by it."""
+    facts = replace(sae.facts, normalisation="none", norm_constant=1.0)
+    out = 1.0 if sae.facts.is_transcoder else constant
+    return replace(sae, facts=facts, W_enc=sae.W_enc * constant, W_dec=sae.W_dec / out, b_dec=sae.b_dec / out)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from capture.errors import UserError
 
 TRAINED_KINDS = ("topk", "batch_topk", "matryoshka")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ class SaeRecipe:
     """Decay of the averaged weights that are saved; 0 saves the last ones."""
     prefixes: int = 4
     """Nested dictionaries of a Matryoshka SAE: d_sae, half of it, a quarter …"""
+    precision: str = "float32"
+    """bfloat16: the model is run and its rows are kept in it, and TopK takes the values of the bfloat16 products;
+    weights, sums and Adam stay in float32."""
     seed: int = 0
 
     @property
@@ -57,10 +61,12 @@ class SaeRecipe:
         left = (self.n_steps - step) / max(1, (1 - self.decay_from) * self.n_steps)
         return self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup_steps)) * min(1.0, left)
 
-    def check(self, d_in: int) -> None:
+    def check(self, d_in: int = 1) -> None:
         """Raises UserError for a recipe that cannot be followed."""
         if self.kind not in TRAINED_KINDS:
             raise UserError(f"An SAE of kind {self.kind!r} is not trained here.", f"Choose {', '.join(TRAINED_KINDS)}.")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"No precision is called {self.precision!r}.", f"Choose {' or '.join(PRECISIONS)}.")
         if not 1 <= self.k <= self.d_sae:
             raise UserError(
                 f"k must be from 1 to d_sae = {self.d_sae:,}; {self.k:,} was given.", "A token keeps k latents."

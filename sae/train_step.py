@@ -16,7 +16,7 @@ from kernels.selective_encode import batch_topk_encode
 from kernels.sparse_decode import sparse_decode
 from kernels.topk import TopK
 from kernels.topk_encode import topk_encode
-from sae.data_parallel import average_gradients
+from sae.data_parallel import average_gradients, averaged
 from sae.dead_latents import DeadLatents
 from sae.geometric_median import geometric_median
 from sae.losses import fvu, mse_scale, normalised_error
@@ -49,12 +49,12 @@ def start(recipe: SaeRecipe, sample: Float[Tensor, "rows d_in"]) -> Training:
     recipe.check(sample.shape[1])
     draw = torch.Generator().manual_seed(recipe.seed)
     d_in, bound = sample.shape[1], sample.shape[1] ** -0.5
-    encoder = torch.empty(recipe.d_sae, d_in).uniform_(-bound, bound, generator=draw)
+    encoder = torch.empty(recipe.d_sae, d_in).uniform_(-bound, bound, generator=draw).to(sample.device)
     W_dec = encoder.clone()
     normalise_directions(W_dec)
     weights = {
         "encoder": encoder,
-        "b_enc": torch.zeros(recipe.d_sae),
+        "b_enc": torch.zeros(recipe.d_sae, device=sample.device),
         "W_dec": W_dec,
         "b_dec": geometric_median(sample),
     }
@@ -63,13 +63,13 @@ def start(recipe: SaeRecipe, sample: Float[Tensor, "rows d_in"]) -> Training:
         weight.requires_grad_()
     betas = (recipe.beta1, recipe.beta2)
     optimizer = torch.optim.Adam(weights.values(), lr=recipe.learning_rate, betas=betas, eps=recipe.epsilon)
-    dead = DeadLatents.none_yet(recipe.d_sae, recipe.dead_after_rows, recipe.batch_rows)
+    dead = DeadLatents.none_yet(recipe.d_sae, recipe.dead_after_rows, recipe.batch_rows, sample.device)
     return Training(recipe, weights, optimizer, dead, MovingAverage(recipe.ema), mse_scale(sample))
 
 
 def _output_size(recipe: SaeRecipe, weights: dict[str, Tensor], draw: torch.Generator) -> float:
     """Mean norm of what random unit vectors reconstruct to, so that the first outputs can be made as long as those."""
-    unit = torch.randn(N_DIRECTIONS, weights["b_dec"].numel(), generator=draw)
+    unit = torch.randn(N_DIRECTIONS, weights["b_dec"].numel(), generator=draw).to(weights["b_dec"].device)
     unit /= unit.norm(dim=1, keepdim=True)
     codes = _encode(recipe, weights, unit + weights["b_dec"], recipe.k)
     size = float(sparse_decode(*codes, weights["W_dec"], torch.zeros_like(weights["b_dec"])).norm(dim=1).mean())
@@ -108,18 +108,20 @@ def _encode(recipe: SaeRecipe, weights: dict[str, Tensor], x: Tensor, k: int) ->
     W_enc = weights["encoder"].t()
     centred = x - weights["b_dec"]
     if recipe.kind == "topk":
-        return topk_encode(centred, W_enc, weights["b_enc"], k).codes
+        return topk_encode(centred, W_enc, weights["b_enc"], k, exact=recipe.precision == "float32").codes
     return batch_topk_encode(centred, W_enc, weights["b_enc"], k)
 
 
 def _reconstruction_loss(training: Training, x: Tensor, codes: TopK, guess: Tensor) -> Tensor:
-    """Mean squared error; for nested dictionaries the mean over them, for Multi-TopK with an eighth of that at 4 k."""
+    """Mean squared error; for nested dictionaries (Bussmann et al. 2025, arXiv 2503.17547) the sum over them; for
+    Multi-TopK with an eighth of that at 4 k.
+    """
     recipe, weights = training.recipe, training.weights
     losses = [((guess - x) ** 2).mean()]
     for size in recipe.group_sizes[:-1]:
         values = codes.values * (codes.indices < size)
         losses.append(((sparse_decode(values, codes.indices, weights["W_dec"], weights["b_dec"]) - x) ** 2).mean())
-    loss = torch.stack(losses).mean()
+    loss = torch.stack(losses).sum()
     if recipe.multi_k:
         wide = _encode(recipe, weights, x, min(MULTI_K * recipe.k, recipe.d_sae))
         loss = loss + MULTI_SHARE * ((sparse_decode(*wide, weights["W_dec"], weights["b_dec"]) - x) ** 2).mean()
@@ -158,7 +160,7 @@ def _apply(training: Training) -> None:
 def _follow_threshold(training: Training, values: Tensor) -> None:
     if training.recipe.kind == "topk" or not (values > 0).any():
         return
-    lowest = float(values[values > 0].min())
+    lowest = float(averaged(values[values > 0].min()))
     first = training.threshold == 0
     training.threshold = lowest if first else THRESHOLD_DECAY * training.threshold + (1 - THRESHOLD_DECAY) * lowest
 
@@ -167,6 +169,6 @@ def final_weights(training: Training) -> dict[str, Any]:
     """The weights to save: averaged where the recipe says so, decoder directions of unit length."""
     has_average = bool(training.recipe.ema and training.average.n)
     chosen = training.average.weights() if has_average else training.weights
-    weights = {name: weight.detach().clone() for name, weight in chosen.items()}
+    weights = {name: weight.detach().cpu().clone() for name, weight in chosen.items()}
     normalise_directions(weights["W_dec"])
     return weights

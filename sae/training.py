@@ -1,13 +1,13 @@
 """Training an SAE on a session's activations, with checkpoints; a stop loses minutes and changes nothing.
 
-1. Run a sample, start the weights. 2. Batches from shuffled buffers, a step each. 3. A checkpoint every few minutes.
-4. The SAE as a folder that SAELens loads, with the recipe and the curve beside it.
+1. Run a sample, start the weights. 2. Batches from shuffled buffers, a step each. 3. The curve grows in a file, and a
+checkpoint is made every few minutes. 4. The SAE as a folder that SAELens loads, with recipe and curve beside it.
 """
 
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.session import ModelSession
 from sae import data_parallel
-from sae.activation_rows import ActivationRows
-from sae.autoencoder import Autoencoder, Facts
+from sae.activation_rows import ActivationRows, width_at
+from sae.autoencoder import Autoencoder
+from sae.facts import Facts
 from sae.library import save_sae
 from sae.row_choice import RowChoice
 from sae.sae_recipe import SaeRecipe
 from sae.train_step import Training, final_weights, start, take_step
+from sae.training_curve import Point, add_point, figures_words, write_curve
 
 CHECKPOINT, RECORD = "checkpoint.pt", "training.json"
 CURVE_POINTS = 400
@@ -35,7 +37,7 @@ class Run:
     """What is trained, on what, and where it goes."""
 
     session: ModelSession
-    texts: tuple[tuple[int, ...], ...]
+    texts: Sequence[tuple[int, ...]]
     at: HookPoint
     recipe: SaeRecipe
     choice: RowChoice
@@ -65,7 +67,7 @@ def train_sae(run: Run, progress: Progress = lambda share, words: None, save_eve
     if training.step < run.recipe.n_steps:
         for batch in rows.batches(run.recipe.batch_rows, buffer, number):
             figures = _step(training, batch.rows, run)
-            _note(training, figures)
+            _note(run, training, figures)
             progress(training.step / run.recipe.n_steps, _words(figures, run.recipe))
             is_last = training.step >= run.recipe.n_steps
             if is_last or time.monotonic() - saved_at > save_every_s:
@@ -78,11 +80,12 @@ def train_sae(run: Run, progress: Progress = lambda share, words: None, save_eve
 
 def _begin(run: Run, rows: ActivationRows) -> tuple[Training, int, int]:
     path = run.out / CHECKPOINT
-    run.recipe.check(d_in=1)
+    run.recipe.check(width_at(run.session, run.at))
     if not path.is_file():
         run.out.mkdir(parents=True, exist_ok=True)
-        return start(run.recipe, rows.buffer(0)), 0, 0
-    kept = torch.load(path, weights_only=True)
+        _write_curve(run, ())
+        return start(run.recipe, rows.buffer(0).float().to(run.session.device)), 0, 0
+    kept = torch.load(path, weights_only=True, map_location=run.session.device)
     if kept["described"] != json.dumps(run.described(), sort_keys=True):
         raise UserError(
             f"The checkpoint in {run.out} is of another run.",
@@ -97,6 +100,7 @@ def _begin(run: Run, rows: ActivationRows) -> tuple[Training, int, int]:
     training.average.total, training.average.n = kept["average"], kept["n_averaged"]
     training.mse_scale, training.threshold, training.step = kept["mse_scale"], kept["threshold"], kept["step"]
     training.curve = json.loads(kept["curve"])
+    _write_curve(run, training.curve)
     return training, kept["buffer"], kept["number"]
 
 
@@ -126,7 +130,7 @@ def _save(run: Run, training: Training, buffer: int, number: int) -> None:
 
 def _step(training: Training, rows: torch.Tensor, run: Run) -> dict[str, float]:
     try:
-        return take_step(training, data_parallel.own_share(rows))
+        return take_step(training, data_parallel.own_share(rows).to(run.session.device))
     except FloatingPointError as error:
         raise UserError(
             f"{error} The last good weights are in {run.out / CHECKPOINT}.",
@@ -134,17 +138,21 @@ def _step(training: Training, rows: torch.Tensor, run: Run) -> dict[str, float]:
         ) from error
 
 
-def _note(training: Training, figures: dict[str, float]) -> None:
+def _note(run: Run, training: Training, figures: dict[str, float]) -> None:
     every = max(1, training.recipe.n_steps // CURVE_POINTS)
     if training.step % every == 0 or training.step == training.recipe.n_steps:
         training.curve.append(figures)
+        if data_parallel.rank() == 0:
+            add_point(run.out, figures)
+
+
+def _write_curve(run: Run, points: Sequence[Point]) -> None:
+    if data_parallel.rank() == 0:
+        write_curve(run.out, points)
 
 
 def _words(figures: dict[str, float], recipe: SaeRecipe) -> str:
-    return (
-        f"step {int(figures['step']) + 1:,} of {recipe.n_steps:,}: FVU {figures['fvu']:.3f}, L0 {figures['l0']:.1f}, "
-        f"dead {figures['dead_share']:.1%}"
-    )
+    return f"step {int(figures['step']) + 1:,} of {recipe.n_steps:,}: {figures_words(figures)}"
 
 
 def _finish(run: Run, training: Training) -> Autoencoder:
@@ -154,10 +162,17 @@ def _finish(run: Run, training: Training) -> Autoencoder:
         "topk" if is_topk else "batch_topk",
         weights["b_dec"].numel(),
         recipe.d_sae,
-        recipe.k if is_topk else None,
+        recipe.k,
         hook_point=str(run.at),
         group_sizes=recipe.group_sizes if recipe.kind == "matryoshka" else (),
-        provenance={"format": "steerscope", "model": run.session.name, "fingerprint": run.session.fingerprint},
+        provenance={
+            "format": "steerscope",
+            "model": run.session.name,
+            "fingerprint": run.session.fingerprint,
+            "rows": recipe.n_steps * recipe.batch_rows,
+            "skip_first": run.choice.skip_first,
+            "massive_ratio": run.choice.massive_ratio,
+        },
     )
     threshold = None if is_topk else torch.full((recipe.d_sae,), training.threshold)
     sae = Autoencoder(

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from sae.autoencoder import Autoencoder, Facts, Gate
+from sae.autoencoder import Autoencoder, Gate
+from sae.facts import Facts
 
 D_IN, D_SAE, K = 12, 40, 5
 

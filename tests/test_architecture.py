@@ -28,7 +28,6 @@ MAY_IMPORT = {
 """Rooms and which of ours each may import besides itself."""
 WITHOUT_STREAMLIT = {"ui.figures", "ui.figure_files", "ui.view_html", "ui.view_export"}
 """Modules of the interface that only draw, which the command line may import: an export is the page's own pictures."""
-TYPES_ONLY = {("analysis", "sae")}
 ONLY_IN = {
     "streamlit": r"app\.py|ui/.*",
     "typer": r"cli\.py|\w+/commands\.py",
@@ -109,7 +108,6 @@ def test_a_room_imports_only_the_rooms_below_it(room):
     found = [one for path in python_files(room) for one in imports_of(path)]
     wrong = [one for one in found if one.top in ours - allowed]
     wrong = [one for one in wrong if (room, one.name) not in {("cli.py", name) for name in WITHOUT_STREAMLIT}]
-    wrong += [one for one in found if (room, one.top) in TYPES_ONLY and not one.for_types]
     assert wrong == []
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import cli
-from analysis.lens import lenses, report_lenses
+from analysis.lens import known_lenses
 from analysis.report import REPORT_VERSION
 from analysis.spec import SPEC_VERSION
-from capture.intervention import OPERATORS
+from capture.intervention import operators
 from capture.store_views import VIEWS
 from sae.formats import openai
 from sae.library import FOLDER_FORMATS, WRITERS
@@ -46,7 +46,7 @@ CLI_COMMANDS += [
 
 def test_the_lens_table_has_every_lens_and_option_with_its_values():
     wanted = []
-    for lens in (*lenses().values(), *report_lenses().values()):
+    for lens in known_lenses().values():
         for option in lens.options:
             others = [choice for choice in option.choices if choice != option.default]
             values = ", ".join(f"`{value}`" for value in [option.default, *others])
@@ -66,7 +66,7 @@ def test_the_command_table_has_every_command_and_target():
 
 
 def test_the_table_of_changes_has_every_kind_of_intervention():
-    assert first_cells("Changes that a view can carry") == [operator.kind for operator in OPERATORS]
+    assert first_cells("Changes that a view can carry") == [operator.kind for operator in operators()]
 
 
 def test_the_format_table_has_the_versions_that_are_written():

@@ -42,7 +42,7 @@ def answers_to(asked: Spec) -> "Answers | None":
     with status, boundary("running the model"):
         answers = _asked_answers(asked)
     if answers is not None:
-        state.show(state.with_fingerprint(asked, answers[0].report.spec.fingerprint))
+        state.show(state.with_answer(asked, answers[0].report))
         return answers
     previous = state.previous_answer(asked.lens)
     with status:

@@ -10,7 +10,7 @@ from ui.numbers import say_number
 from ui.words import plain
 
 if TYPE_CHECKING:
-    from analysis.lens import Lens, ReportLens
+    from analysis.lens import AnyLens
 
 
 def draw_header(title: str) -> tuple[Any, Any]:
@@ -22,7 +22,7 @@ def draw_header(title: str) -> tuple[Any, Any]:
     return question, tools.container()
 
 
-def draw_how_to_read(lens: "Lens | ReportLens | None", report: Report, source: str) -> None:
+def draw_how_to_read(lens: "AnyLens | None", report: Report, source: str) -> None:
     """The foot of a page: how to read it, the paper, the provenance of its numbers."""
     st.divider()
     if lens is not None:

@@ -1,6 +1,5 @@
 """Forms that start long work: train a small model on a folder of text."""
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,10 @@ import streamlit as st
 
 from analysis.text_set import read_text_set
 from capture.errors import UserError
+from capture.home import home_folder
 from ui import visitor
 from ui.boundary import boundary
-from ui.job_kinds import ROOT, TRAIN, queue
+from ui.job_kinds import TRAIN, queue
 
 SIZES = {
     "tiny: 2 blocks of 64": {"d_model": 64, "n_layers": 2, "n_heads": 2, "d_mlp": 192, "d_vocab": 1024},
@@ -25,8 +25,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 def models_folder() -> Path:
     """Where trained models go: `models` in $STEERSCOPE_HOME, or in data/cache."""
-    home = os.environ.get("STEERSCOPE_HOME")
-    return (Path(home).expanduser() if home else ROOT / "data" / "cache").resolve() / "models"
+    return home_folder() / "models"
 
 
 def train_form() -> None:
@@ -56,20 +55,31 @@ def train_form() -> None:
 
 def training_recipe(name: str, size: str, text: str, m_tokens: float) -> dict[str, Any]:
     """The recipe of a training job; raises UserError for a name or a folder that will not do."""
-    if not _NAME.fullmatch(name):
-        raise UserError(
-            f"A name has 1 to 40 small letters, digits and hyphens; {name[:60]!r} was given.", "Choose another name."
-        )
-    folder = Path(text).expanduser()
-    if not text.strip() or not any(folder.glob("*.txt")):
-        raise UserError(f"The folder of text must have .txt files; {text[:80]!r} has none.", "Name another folder.")
-    out = models_folder() / name
+    folder = check_text_folder(text)
+    out = models_folder() / check_name(name)
     if (out / "checkpoint.pt").exists():
         raise UserError(f"A model called {name!r} is here already.", "Choose another name, or press Go on at its job.")
     windows = SHORT_WINDOWS if SIZES[size] else {}
     return {
-        "text": str(folder.resolve()),
+        "text": str(folder),
         "out": str(out),
         "recipe": {**SIZES[size], **windows, "total_tokens": round(m_tokens * 1e6)},
         "first_text": read_text_set("tour").texts[0],
     }
+
+
+def check_name(name: str) -> str:
+    """The name; raises UserError for one that could not be a folder's anywhere."""
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"A name has 1 to 40 small letters, digits and hyphens; {name[:60]!r} was given.", "Choose another name."
+        )
+    return name
+
+
+def check_text_folder(text: str) -> Path:
+    """The folder of text; raises UserError where it has none."""
+    folder = Path(text).expanduser()
+    if not text.strip() or not any(folder.glob("*.txt")):
+        raise UserError(f"The folder of text must have .txt files; {text[:80]!r} has none.", "Name another folder.")
+    return folder.resolve()

@@ -1,6 +1,7 @@
 """The kinds of long work, and the one queue that does it. A new kind is one entry of KINDS."""
 
 import contextlib
+import json
 import re
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 MEASURE = "measure"
 TRAIN = "train-model"
+TRAIN_SAE = "train-sae"
 ROOT = Path(__file__).resolve().parent.parent
 POLL_S = 0.5
 CHECKPOINT_S = 20
@@ -34,6 +36,7 @@ CHECKPOINT_S = 20
 COMPILED_TOKENS = 2_000_000
 """Compiling takes a while, so short trainings do without."""
 _TOTAL = re.compile(r"step (\d+) of (\d+)")
+_FIGURES = re.compile(r"step ([\d,]+) of ([\d,]+): (.+)")
 _STEP = re.compile(r"step (\d+),.* loss ([\d.]+), (\d+) tokens/s")
 
 
@@ -115,6 +118,46 @@ class TrainingLines:
         self.words = f"step {step:,} of {n_steps:,}"
 
 
+def sae_training_command(recipe: Mapping[str, Any]) -> list[str]:
+    """The command line of an SAE's training, to be run in the program's folder."""
+    said = {name: str(recipe[name]) for name in ("model", "hook", "text", "out")}
+    fields = {**recipe["recipe"], **recipe["rows"]}
+    return [
+        *(sys.executable, "-m", "ui.child", "cli.py", "sae", "train", "--save-every-s", str(CHECKPOINT_S)),
+        *(part for name, value in {**said, **fields}.items() for part in _flag(name, value)),
+    ]
+
+
+def _flag(name: str, value: Any) -> tuple[str, ...]:
+    spelled = name.replace("_", "-")
+    if isinstance(value, bool):
+        return (f"--{spelled}" if value else f"--no-{spelled}",)
+    return f"--{spelled}", str(value)
+
+
+def _train_sae(recipe: Mapping[str, Any], progress: Progress) -> Outcome:
+    run_child(sae_training_command(recipe), ROOT, SaeTrainingLines(progress))
+    digest = json.loads((Path(recipe["out"]) / "training.json").read_text("utf-8"))["digest"]
+    spec = Spec("latents", model=str(recipe["model"]), text=str(recipe["first_text"]), options={"sae": digest})
+    return Outcome(to_code(spec))
+
+
+@dataclass
+class SaeTrainingLines:
+    """Reads what `sae train` prints, as `TrainingLines` does."""
+
+    progress: Progress
+    share: float = 0.0
+    words: str = "starting"
+
+    def __call__(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            if found := _FIGURES.match(line):
+                step, n_steps = (int(found[n].replace(",", "")) for n in (1, 2))
+                self.share, self.words = step / n_steps, f"step {found[1]} of {found[2]}, {found[3].strip()}"
+        self.progress(self.share, self.words)
+
+
 def run_child(command: Sequence[str], folder: Path, read: Callable[[list[str]], None]) -> None:
     """Run a program to its end, at low priority; `read` is given its lines twice a second and raises to stop it.
 
@@ -150,6 +193,7 @@ def _taken(lines: "SimpleQueue[str]", last: deque[str]) -> list[str]:
 KINDS = {
     MEASURE: JobKind(MEASURE, "model", _measure),
     TRAIN: JobKind(TRAIN, "program", _train),
+    TRAIN_SAE: JobKind(TRAIN_SAE, "program", _train_sae),
 }
 
 

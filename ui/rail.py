@@ -10,6 +10,7 @@ from analysis.spec import DTYPES, Spec
 from analysis.text_set import text_sets
 from ui import resources, state
 from ui.boundary import boundary
+from ui.changes import draw_changes
 from ui.components.keys import draw_keys
 from ui.frozen import bounded
 from ui.numbers import say_number
@@ -38,6 +39,7 @@ def draw_rail(asked: Spec, pages: dict[str, Any], is_of_one_text: bool = True) -
         if is_of_one_text:
             _text(asked)
             _running(asked)
+            draw_changes(asked, pages)
         st.caption("Pages")
         with st.container(gap="xxsmall"):
             for page in pages.values():

@@ -16,12 +16,16 @@ from capture.errors import UserError
 
 if TYPE_CHECKING:
     from analysis.report import Report
+    from analysis.sparse_text import Written
     from analysis.view_file import ViewFile
     from capture.models import ModelCard
     from capture.session import ModelSession
     from capture.store import ActivationStore
 
 MAX_MODELS = 2
+MAX_WRITTEN = 64
+MAX_FITTED = 64
+"""Texts of a set that a method's thresholds are taken from before it writes."""
 _HTTP_ADDRESS = re.compile(r"https?://[\w.-]+(?::\d+)?(?:/[\w./~-]*)?")
 
 
@@ -39,8 +43,11 @@ def load(name: str, dtype: str) -> "ModelSession":
 
 
 def is_allowed(name: str) -> bool:
-    """Whether a model is in the catalogue or was chosen by a person since this server started."""
-    return name in _allowed() or name in {card.name for card in catalogue()}
+    """Whether a model, or the model whose checkpoint it is, is in the catalogue or was chosen by a person here."""
+    from capture.model_source import parted
+
+    known = {*_allowed(), *(card.name for card in catalogue())}
+    return name in known or (name.rpartition("@")[0] in known and parted(name)[1] != "")
 
 
 def allow(name: str) -> None:
@@ -53,6 +60,12 @@ def _allowed() -> set[str]:
     return set()
 
 
+def allowed_models() -> tuple[str, ...]:
+    """Every model that may be loaded here, by name: the catalogue, then those that a person chose."""
+    names = [card.name for card in catalogue()]
+    return (*names, *sorted(_allowed() - set(names)))
+
+
 def check_faithfulness(spec: Spec) -> dict[str, Any]:
     """The Spec's text (the first one of a text set) run with hooks and without, as the badge's numbers."""
     from capture.faithfulness import check
@@ -60,6 +73,27 @@ def check_faithfulness(spec: Spec) -> dict[str, Any]:
     session = load(spec.model, spec.dtype)
     text = read_text_set(spec.text_set).texts[0] if spec.text_set else spec.text
     return check(session, session.tokens(text, spec.bos)).to_json()
+
+
+def written(spec: Spec, slug: str, budget: float, recipes: tuple[str, ...]) -> "Written":
+    """What the Spec's model writes, dense and under a method's masks; `recipes` are those of masks that are known."""
+    session = load(spec.model, spec.dtype)
+    return _written(session.fingerprint, spec.with_(pins={}, options={}).digest(), slug, budget, recipes, spec, session)
+
+
+@st.cache_data(show_spinner=False, max_entries=MAX_WRITTEN)
+def _written(
+    fingerprint: str, digest: str, slug: str, budget: float, recipes: tuple[str, ...], _spec: Spec, _session: Any
+) -> "Written":
+    from analysis.plain_json import read_json
+    from analysis.sparse_text import masks_of, write_on
+    from capture.intervention import operator_from_recipe
+
+    texts = read_text_set(_spec.text_set).texts[:MAX_FITTED] if _spec.text_set else (_spec.text,)
+    tokens = [_session.tokens(text, _spec.bos) for text in texts]
+    base = tuple(operator_from_recipe(dict(one)) for one in _spec.interventions)
+    known = tuple(operator_from_recipe(read_json(one)) for one in recipes)
+    return write_on(_session, tokens[0], known or masks_of(_session, tokens, slug, budget, base), base)
 
 
 @st.cache_resource(show_spinner=False, max_entries=MAX_MODELS)

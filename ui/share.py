@@ -10,6 +10,7 @@ from analysis.view_file import SUFFIX, ViewFile
 from ui import resources, state
 from ui.answers import exported
 from ui.boundary import boundary
+from ui.frozen import is_cold
 
 if TYPE_CHECKING:
     from ui.answers import Answers
@@ -29,7 +30,7 @@ def _tools(answers: "Answers", pages: dict[str, Any]) -> None:
     with st.container(horizontal=True, horizontal_alignment="right"):
         share = st.popover("Share", icon=":material/link:", on_change="rerun", key="steerscope.share")
         export = st.popover("Export", icon=":material/download:", on_change="rerun", key="steerscope.export")
-        if state.COMPARE in pages and answers[0].report.spec.lens != state.COMPARE:
+        if state.COMPARE in pages and _can_be_compared(answers[0].report.spec):
             _compare(answers, pages)
     if share.open:
         with share, st.container(gap="xsmall"):
@@ -135,6 +136,16 @@ def _compare(answers: "Answers", pages: dict[str, Any]) -> None:
         with boundary("opening Compare"):
             query = state.compare_also(_side(answers))
             st.switch_page(pages[state.COMPARE], query_params=query)
+
+
+def _can_be_compared(spec: Spec) -> bool:
+    """Whether the view is of one model and its text, rather than of other views or of checkpoints."""
+    if is_cold():
+        # What knows the lenses is not imported yet; Compare itself says what it cannot take.
+        return spec.lens != state.COMPARE
+    from analysis.lens import report_lenses, series_lenses
+
+    return spec.lens not in {**report_lenses(), **series_lenses()}
 
 
 def _side(answers: "Answers") -> str:

@@ -21,7 +21,7 @@ from ui.share import draw_link, draw_tools
 from ui.words import plain
 
 if TYPE_CHECKING:
-    from analysis.lens import Lens, ReportLens
+    from analysis.lens import AnyLens
     from analysis.pipeline import Answer
     from ui.answers import Answers
 
@@ -31,7 +31,7 @@ class Context:
     """What a page may know besides its Report: the Spec on screen, its lens, the pages that a link may lead to."""
 
     spec: Spec
-    lens: "Lens | ReportLens | None"
+    lens: "AnyLens | None"
     pages: dict[str, Any]
 
     def pinned(self, name: str, size: int, default: int) -> int:
@@ -118,7 +118,7 @@ def _draw_answers(
     header.draw_how_to_read(lens, first.report, first.source)
 
 
-def _lens(slug: str) -> "Lens | ReportLens":
+def _lens(slug: str) -> "AnyLens":
     from analysis.lens import find_lens
 
     return find_lens(slug)

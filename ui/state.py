@@ -17,15 +17,17 @@ from analysis.spec import Spec, digest_json
 from analysis.text_set import read_text_set
 from capture.errors import UserError
 from ui import resources
+from ui.model_options import settled_options, without_model_options
 from ui.session import Session
 
 if TYPE_CHECKING:
+    from analysis.report import Report
     from analysis.view_file import ViewFile
 
 HOME = "what_stands_out"
 COMPARE = "compare"
 MAX_ANSWERS = 6
-SUBJECT = ("model", "text", "text_set", "bos", "dtype", "fingerprint")
+SUBJECT = ("model", "text", "text_set", "bos", "dtype", "fingerprint", "interventions")
 _KEY = "steerscope"
 
 
@@ -111,6 +113,12 @@ def change(**fields: Any) -> None:
     # Another model has another fingerprint.
     if {"model", "dtype"} & set(fields):
         fields["fingerprint"] = ""
+    if "model" in fields:
+        state.options = without_model_options(state.options)
+        fields = {"options": dict(state.options.get(state.asked.lens, {})), "interventions": (), **fields}
+    elif "dtype" in fields and state.shown is not None and state.shown.lens == state.asked.lens:
+        # The same model in another precision keeps what was settled for it.
+        fields = {"options": state.shown.options, **fields}
     state.has_changed, state.bad_link, state.caution = True, None, ""
     _adopt(state, state.asked.with_(**fields))
 
@@ -196,6 +204,28 @@ def bind(name: str, value: Any, apply: Callable[[Any], None]) -> dict[str, Any]:
     return {"key": key, "on_change": lambda: apply(st.session_state[key])}
 
 
+def bind_table(name: str, apply: Callable[[int], None]) -> dict[str, Any]:
+    """Arguments that tie a table to what is done with a row of it: `apply(row)` is called when a person presses one."""
+    key = f"{_KEY}-{name}"
+
+    def pressed() -> None:
+        cells = st.session_state[key]["selection"]["cells"]
+        if cells:
+            apply(int(cells[0][0]))
+
+    return {"key": key, "on_select": pressed, "selection_mode": "single-cell"}
+
+
+def bind_row_buttons(name: str, apply: Callable[[int], None]) -> dict[str, Any]:
+    """Arguments that tie a column of buttons to what is done with a row: `apply(row)` is called for a pressed one."""
+    key = f"{_KEY}-{name}"
+
+    def pressed() -> None:
+        apply(int(st.session_state[key]["row"]))
+
+    return {"key": key, "on_click": pressed}
+
+
 def answer_key(spec: Spec) -> str:
     """What tells one answer of a session from another: all of the Spec but its pins and its fingerprint."""
     return digest_json({**spec.to_json(), "pins": {}, "fingerprint": ""})
@@ -229,9 +259,12 @@ def previous_answer(slug: str) -> Any | None:
     return state.answers.get(state.last_good.get(slug, ""))
 
 
-def with_fingerprint(spec: Spec, fingerprint: str) -> Spec:
-    """The asked Spec once its model is known; a link made with other weights leaves a caution."""
-    state = session()
+def with_answer(spec: Spec, report: "Report") -> Spec:
+    """The asked Spec once it is answered: with the model's fingerprint and what its options were settled to.
+
+    A link made with other weights leaves a caution.
+    """
+    state, fingerprint = session(), report.spec.fingerprint
     if spec.fingerprint and spec.fingerprint != fingerprint:
         made_with = (
             f"{spec.model} {spec.fingerprint[:8]}; the model loaded under that name is {fingerprint[:8]}"
@@ -240,7 +273,7 @@ def with_fingerprint(spec: Spec, fingerprint: str) -> Spec:
         )
         state.caution = f"This link was made with {made_with}. The numbers may differ from those that were shared."
     state.asked = replace(state.asked, fingerprint=fingerprint)
-    return state.asked
+    return state.asked.with_(options={**state.asked.options, **settled_options(report, state.asked.lens)})
 
 
 def forget_job() -> None:
@@ -251,7 +284,7 @@ def forget_job() -> None:
 def take_tour() -> None:
     """Ask for the tour's first view, on the page that is open."""
     tour = tour_spec()
-    change(model=tour.model, text=tour.text, text_set="", dtype=tour.dtype, bos=tour.bos)
+    change(model=tour.model, text=tour.text, text_set="", dtype=tour.dtype, bos=tour.bos, interventions=())
 
 
 def go_back() -> None:

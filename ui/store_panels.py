@@ -20,6 +20,7 @@ KINDS = {
     "view": ("Kept views", "What was shared by short link. Never removed for want of room."),
     "statistics": ("Statistics", "Where a measurement that was stopped goes on."),
     "capture": ("Captures", "Whole activations, where a script asked to keep them."),
+    "dashboard": ("Dashboards", "Statistics and examples of an SAE's latents. Labels are kept apart, for good."),
 }
 MAX_VIEWS = 50
 LIST_PX = 320

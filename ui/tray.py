@@ -1,6 +1,8 @@
 """The job tray at the foot of the rail: the visitor's own jobs, how far each is, and how each ended."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -11,9 +13,10 @@ from ui import resources, state, visitor
 from ui.boundary import boundary
 from ui.components.pin import is_fragment_run
 from ui.job import Followed
-from ui.job_kinds import queue
+from ui.job_kinds import TRAIN_SAE, queue
 from ui.numbers import say_number
 from ui.queue import Standing
+from ui.training_picture import draw_training_curve
 from ui.words import plain, shortened
 
 POLL_S = 1.0
@@ -83,7 +86,10 @@ def _active(standing: Standing) -> None:
         if row.state == "running":
             st.progress(row.share)
         left = say_left(standing.left_s)
-        st.caption(plain(f"{left}: {row.words}" if left else row.words))
+        words = row.words.partition(", FVU")[0] if row.kind == TRAIN_SAE else row.words
+        st.caption(plain(f"{left}: {words}" if left else words))
+        if row.kind == TRAIN_SAE:
+            draw_training_curve(Path(json.loads(row.recipe)["out"]), f"steerscope.tray.curve.{row.id}")
 
 
 def _done(standing: Standing, pages: Mapping[str, Any]) -> None:

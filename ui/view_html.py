@@ -14,7 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from analysis.lens import Lens, ReportLens, find_lens
+from analysis.lens import AnyLens, find_lens
 from analysis.report import Finding, Report
 from analysis.spec import to_code
 from analysis.tables import data_zip
@@ -80,7 +80,7 @@ def _title(view: ViewFile) -> str:
     return lens.title if lens else view.spec.lens.replace("_", " ").capitalize()[:80]
 
 
-def _lens(slug: str) -> Lens | ReportLens | None:
+def _lens(slug: str) -> AnyLens | None:
     try:
         return find_lens(slug)
     except UserError:

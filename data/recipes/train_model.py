@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from capture.checkpoints import TOKENS_FILE
 from data.recipes.idle_cores import IdleCores
 from data.recipes.model_card import write_card
 from data.recipes.text_stream import batches, encode_documents, learn_tokenizer, read_documents, training_files
@@ -115,6 +116,13 @@ def export_folder(model, tokenizer, folder: Path) -> None:
     # transformers 5 writes a class name that version 4 does not know; this one both load.
     settings["tokenizer_class"] = "PreTrainedTokenizerFast"
     (folder / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+
+def note_tokens(out: Path, name: str, n_tokens: int) -> None:
+    """Write into `out/tokens.json` how many tokens the model in that folder has seen."""
+    path = out / TOKENS_FILE
+    counts = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps(counts | {name: n_tokens}, indent=1) + "\n")
 
 
 @dataclass
@@ -238,12 +246,15 @@ def train(
             report(f"held-out {training.curve[-1]}")
         for wanted in keep_at:
             if training.n_tokens - recipe.batch_tokens < wanted <= training.n_tokens:
-                export_folder(training.model, tokenizer, out / f"at-{wanted // 1_000_000}M")
+                name = f"at-{wanted // 1_000_000}M"
+                export_folder(training.model, tokenizer, out / name)
+                note_tokens(out, name, training.n_tokens)
         if now - last_save > save_every_s:
             training.save(out / "checkpoint.pt")
             last_save = now
     training.save(out / "checkpoint.pt")
     export_folder(training.model, tokenizer, out / "model")
+    note_tokens(out, "model", training.n_tokens)
     curve = {"recipe": asdict(recipe), "curve": training.curve}
     (out / "curve.json").write_text(json.dumps(curve, indent=1) + "\n")
     write_card(out / "model", text_folder, recipe, training.curve)

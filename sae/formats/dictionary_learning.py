@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from capture.errors import UserError
-from sae.autoencoder import Autoencoder, Facts
+from sae.autoencoder import Autoencoder
+from sae.facts import Facts
 from sae.parts import assemble, oriented, tensor
 from sae.tensor_file import read_config, read_tensors
 
@@ -38,7 +39,7 @@ def read(folder: Path) -> Autoencoder:
         kind,
         d_in,
         d_sae,
-        int(found["k"]) if kind == "topk" and "k" in found else None,
+        int(found["k"]) if kind in ("topk", "batch_topk") and "k" in found else None,
         hook_point=hook_point,
         subtracts_b_dec=kind != "jumprelu",
         group_sizes=tuple(int(size) for size in found.get("group_sizes", ())),

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from sae.autoencoder import Autoencoder, Facts
+from sae.autoencoder import Autoencoder
+from sae.facts import Facts
 from sae.parts import assemble, tensor
 from sae.tensor_file import read_tensors
 

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from capture.errors import UserError
-from sae.autoencoder import Autoencoder, Facts
+from sae.autoencoder import Autoencoder
+from sae.facts import Facts
 from sae.parts import assemble, oriented, tensor
 from sae.tensor_file import read_tensors
 

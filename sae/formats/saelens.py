@@ -2,19 +2,24 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from capture.errors import UserError
-from sae.autoencoder import Autoencoder, Facts
-from sae.parts import assemble, fold_decoder_norms, tensor
+from sae.autoencoder import Autoencoder
+from sae.facts import Facts
+from sae.parts import assemble, fold_decoder_norms, fold_scale, tensor
 from sae.tensor_file import read_config, read_tensors
 
 NAME = "saelens"
-CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+CONFIG, WEIGHTS, SCALER = "cfg.json", "sae_weights.safetensors", "activation_scaler.json"
+TRAINED_AS = ("kind", "k", "matryoshka_widths")
+"""Entries of the metadata that say what a BatchTopK or Matryoshka SAE was before it was saved as a JumpReLU."""
 KIND_OF = {
     "standard": "relu",
     "topk": "topk",
@@ -31,7 +36,7 @@ NORMALISATION_OF = {
     "none": "none",
     "constant_norm_rescale": "norm_to_sqrt_d",
     "layer_norm": "mean_and_std",
-    # Folded into the weights when such an SAE is saved.
+    # Folded into the weights when such an SAE is saved for inference; beside a checkpoint is its scale.
     "expected_average_only_in": "none",
 }
 
@@ -44,18 +49,42 @@ def is_mine(names: set[str]) -> bool:
 def read(folder: Path) -> Autoencoder:
     """The SAE in a folder; raises UserError for what is missing, damaged or of a kind that is not known."""
     config, found = read_config(folder / CONFIG), read_tensors(folder / WEIGHTS)
+    facts = _facts(config, tensor(found, "W_enc"))
+    names = ("b_enc", "threshold", "b_gate", "b_mag", "r_mag")
+    weights = {name: tensor(found, name) for name in ("W_enc", "W_dec", "b_dec")}
+    weights |= {name: found[name] for name in names if name in found}
+    if "log_threshold" in found:
+        weights["threshold"] = found["log_threshold"].exp()
+    sae = assemble(facts, {**weights, "W_skip": found["W_skip"].t() if "W_skip" in found else None})
+    if config.get("rescale_acts_by_decoder_norm"):
+        sae = fold_decoder_norms(sae)
+    if facts.kind == "batch_topk" and sae.threshold is None:
+        # A checkpoint of a training: its threshold is in the units of the rescaled latents.
+        sae = replace(sae, threshold=tensor(found, "topk_threshold").float().clamp_min(0).expand(facts.d_sae).clone())
+    if config.get("normalize_activations") == "expected_average_only_in" and (folder / SCALER).is_file():
+        sae = fold_scale(sae, float(read_config(folder / SCALER).get("scaling_factor") or 1.0))
+    return sae
+
+
+def _facts(config: Mapping[str, Any], W_enc: Tensor) -> Facts:
     metadata: dict[str, Any] = config["metadata"] if isinstance(config.get("metadata"), dict) else {}
     architecture = _architecture(config)
-    W_enc = tensor(found, "W_enc")
-    facts = Facts(
-        KIND_OF[architecture],
+    hook_point = str(metadata.get("hook_name") or config.get("hook_name") or config.get("hook_point") or "")
+    hook_point_out = str(metadata.get("hook_name_out") or "")
+    if "transcoder" in architecture and hook_point_out in ("", hook_point):
+        hook_point_out = f"{hook_point} (output not said)"
+    is_batch_topk = KIND_OF[architecture] == "jumprelu" and metadata.get("kind") == "batch_topk"
+    widths = metadata.get("matryoshka_widths") or config.get("matryoshka_widths")
+    return Facts(
+        "batch_topk" if is_batch_topk else KIND_OF[architecture],
         W_enc.shape[0],
         W_enc.shape[1],
-        _k(config),
-        hook_point=str(metadata.get("hook_name") or config.get("hook_name") or config.get("hook_point") or ""),
-        hook_point_out=str(metadata.get("hook_name_out") or ""),
+        _k(metadata if is_batch_topk else config),
+        hook_point=hook_point,
+        hook_point_out=hook_point_out,
         normalisation=_normalisation(config),
-        subtracts_b_dec=bool(config.get("apply_b_dec_to_input", True)),
+        subtracts_b_dec=bool(config.get("apply_b_dec_to_input", True)) and "transcoder" not in architecture,
+        group_sizes=tuple(int(one) for one in widths) if isinstance(widths, list) else (),
         provenance={
             "format": NAME,
             "architecture": architecture,
@@ -63,18 +92,15 @@ def read(folder: Path) -> Autoencoder:
             **_plain(metadata),
         },
     )
-    names = ("b_enc", "W_dec", "b_dec", "threshold", "b_gate", "b_mag", "r_mag")
-    weights = {"W_enc": W_enc} | {name: found[name] for name in names if name in found}
-    weights["W_skip"] = found["W_skip"].t() if "W_skip" in found else None
-    sae = assemble(facts, {**weights, "W_dec": tensor(found, "W_dec"), "b_dec": tensor(found, "b_dec")})
-    return fold_decoder_norms(sae) if config.get("rescale_acts_by_decoder_norm") else sae
 
 
 def write(sae: Autoencoder, folder: Path) -> None:
     """The SAE as a folder that SAELens loads; a BatchTopK one is saved as a JumpReLU, as SAELens does.
 
-    Raises UserError for what SAELens has no name for.
+    What it was trained as is in the metadata, where SAELens leaves it alone. Raises UserError for what SAELens has no
+    name for.
     """
+    sae = fold_scale(sae, sae.facts.norm_constant) if sae.facts.normalisation == "constant" else sae
     facts = sae.facts
     architecture = _architecture_of(facts, sae.W_skip is not None)
     saelens_way = {ours: its for its, ours in NORMALISATION_OF.items() if its != "expected_average_only_in"}
@@ -91,11 +117,7 @@ def write(sae: Autoencoder, folder: Path) -> None:
         "apply_b_dec_to_input": facts.subtracts_b_dec,
         "normalize_activations": saelens_way[facts.normalisation],
         "reshape_activations": "none",
-        "metadata": {
-            **_plain(facts.provenance),
-            "hook_name": facts.hook_point,
-            "model_name": facts.provenance.get("model"),
-        },
+        "metadata": _metadata(facts),
     }
     if architecture == "topk":
         config |= {"k": facts.k, "rescale_acts_by_decoder_norm": False}
@@ -112,6 +134,16 @@ def write(sae: Autoencoder, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: value.detach().contiguous() for name, value in weights.items()}, folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
+
+
+def _metadata(facts: Facts) -> dict[str, Any]:
+    known = {name: value for name, value in _plain(facts.provenance).items() if name not in TRAINED_AS}
+    known |= {"hook_name": facts.hook_point, "model_name": facts.provenance.get("model")}
+    if facts.kind == "batch_topk":
+        known |= {"kind": facts.kind, "k": facts.k}
+    if facts.group_sizes:
+        known["matryoshka_widths"] = list(facts.group_sizes)
+    return known
 
 
 def _architecture(config: Mapping[str, Any]) -> str:

@@ -8,12 +8,20 @@ import torch
 from safetensors.torch import save_file
 
 from capture.errors import UserError
-from sae.autoencoder import Autoencoder, Facts
+from sae.autoencoder import Autoencoder
+from sae.facts import Facts
 from sae.parts import assemble, oriented, tensor
 from sae.tensor_file import read_config, read_tensors
 
 NAME = "sparsify"
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
+SITES = {
+    "": ("hook_resid_pre", "hook_resid_post"),
+    "mlp": ("mlp.hook_in", "hook_mlp_out"),
+    "self_attn": ("", "hook_attn_out"),
+    "attn": ("", "hook_attn_out"),
+}
+"""Input and output of a block, or of a part of it."""
 
 
 def is_mine(names: set[str]) -> bool:
@@ -22,7 +30,10 @@ def is_mine(names: set[str]) -> bool:
 
 
 def read(folder: Path) -> Autoencoder:
-    """The SAE or transcoder in a folder; `layers.N` is the 0-based module whose output it reads."""
+    """The SAE or transcoder in a folder that is named after a module: an SAE reads its output, a transcoder its input.
+
+    How many latents there are shows in the weights: a `num_latents` of 0 means the expansion factor times d_in.
+    """
     config, found = read_config(folder / CONFIG), read_tensors(folder / WEIGHTS)
     bias = tensor(found, "encoder.bias")
     encoder = tensor(found, "encoder.weight")
@@ -30,14 +41,14 @@ def read(folder: Path) -> Autoencoder:
     if str(config.get("activation", "topk")) != "topk":
         raise UserError(f"sparsify's activation {config.get('activation')!r} is not known here.", "Known is topk.")
     is_transcoder = bool(config.get("transcode"))
-    hook_point = _hook_point(folder.name)
+    hook_point, hook_point_out = _hook_points(folder.name, is_transcoder)
     facts = Facts(
         "topk",
         d_in,
         d_sae,
         int(config.get("k") or 0),
         hook_point=hook_point,
-        hook_point_out=f"{hook_point} (module output)" if is_transcoder else "",
+        hook_point_out=hook_point_out,
         subtracts_b_dec=not is_transcoder,
         provenance={"format": NAME, "folder": folder.name},
     )
@@ -86,6 +97,11 @@ def write(sae: Autoencoder, folder: Path) -> None:
     (folder / CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
 
 
-def _hook_point(name: str) -> str:
-    found = re.fullmatch(r"(?:\w+\.)*(?:layers|h)\.(\d+)", name)
-    return f"blocks.{int(found[1])}.hook_resid_post" if found else ""
+def _hook_points(name: str, is_transcoder: bool) -> tuple[str, str]:
+    """Where the SAE or transcoder of a module reads and, where that is elsewhere, writes; layers are counted from 0."""
+    found = re.fullmatch(r"(?:\w+\.)*(?:layers|h)\.(\d+)(?:\.(mlp|self_attn|attn))?", name)
+    read, written = SITES[found[2] or ""] if found else ("", "")
+    read, written = (f"blocks.{int(found[1])}.{site}" if found and site else "" for site in (read, written))
+    if not is_transcoder:
+        return written, ""
+    return read, written or f"{name[:60]} (output)"

@@ -14,6 +14,7 @@ from analysis.spec import Spec
 from capture.errors import UserError
 from capture.session import ModelSession
 from tests.models import FAMILIES, tiny_tokenizer
+from tests.shelves import shelve_for
 
 TEXTS = ("the bear sat on the mat", "the cat", "she said that the moon was bright and the night was long", "a")
 every_lens = pytest.mark.parametrize("lens", lenses().values(), ids=lenses())
@@ -29,8 +30,14 @@ def quiet(share, words):
     pass
 
 
+def settled(lens, session, options):
+    """The options as the pipeline settles them, where the shelf has an SAE for every model."""
+    shelve_for(session)
+    return lens.settle(read_options(lens.options, options), session.fingerprint)
+
+
 def on_text(lens, session, text=TEXTS[0], bos=True, progress=quiet, **options) -> Measured:
-    chosen = read_options(lens.options, options)
+    chosen = settled(lens, session, options)
     tokens = session.tokens(text, bos)
     captures = session.capture(tokens, lens.hook_points(session.shape, chosen))
     return lens.measure(Subject(session, (tokens,), captures, bos), chosen, progress)
@@ -38,7 +45,7 @@ def on_text(lens, session, text=TEXTS[0], bos=True, progress=quiet, **options) -
 
 def on_set(lens, session, texts=TEXTS, **options) -> Measured:
     tokens = tuple(session.tokens(text, True) for text in texts)
-    return lens.measure(Subject(session, tokens, {}, True, True), read_options(lens.options, options), quiet)
+    return lens.measure(Subject(session, tokens, {}, True, True), settled(lens, session, options), quiet)
 
 
 def report_of(lens, measured) -> Report:
@@ -147,7 +154,7 @@ def test_findings_name_a_place_and_a_score(lens, tiny_session):
 
 @every_lens
 def test_captures_are_not_written_to(lens, tiny_session):
-    chosen = read_options(lens.options, {})
+    chosen = settled(lens, tiny_session, {})
     tokens = tiny_session.tokens(TEXTS[0], True)
     captures = tiny_session.capture(tokens, lens.hook_points(tiny_session.shape, chosen))
     before = {at: tensor.clone() for at, tensor in captures.items()}

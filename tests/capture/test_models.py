@@ -86,10 +86,10 @@ def test_the_planted_model_of_the_catalogue_has_one_loud_channel_and_the_logits_
 
 
 def test_the_bundled_model_and_its_planted_twin_are_faithful_and_say_the_same():
-    plain, planted = (load_session(card.name) for card in catalogue())
+    plain, planted = (load_session(name) for name in ("stories", "stories + planted"))
     tokens = plain.tokens("Once upon a time there was a little girl who had a red ball.", bos=True)
     assert (plain.faithfulness.status, planted.faithfulness.status) == ("ok", "ok")
-    assert [card.n_params for card in catalogue()] == [plain.shape.n_params] * 2
+    assert [card.n_params for card in catalogue()][:2] == [plain.shape.n_params] * 2
     torch.testing.assert_close(planted.logits(tokens), plain.logits(tokens), atol=1e-5, rtol=0)
 
 
@@ -109,6 +109,15 @@ def test_a_bundled_model_that_is_gone_gets_a_sentence(tmp_path, monkeypatch):
     assert [card.n_params for card in catalogue()] == [0, 0]
     with pytest.raises(UserError, match="bundled model is not in"):
         load_session("stories")
+
+
+def test_a_bundled_model_is_in_the_catalogue_once_its_folder_is_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("STEERSCOPE_STORIES", str(save(tiny_llama(), tmp_path / "stories")))
+    before = [card.name for card in catalogue()]
+    save(tiny_llama(hidden_act="relu"), tmp_path / "stories-relu")
+    assert [card.name for card in catalogue()] == [*before, "stories-relu"]
+    assert load_session("stories-relu").shape.activation == "relu"
+    assert models.model_stamp("stories-relu", "float32") != models.model_stamp("stories", "float32")
 
 
 def test_what_does_not_fit_is_refused_before_any_weight_is_read(folder, monkeypatch):

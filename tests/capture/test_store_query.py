@@ -101,8 +101,9 @@ def test_statistics_are_asked_by_report_with_their_tokens(store):
     assert asked(store, sql) == [[" b", "q", None], ["a", "q", 1.5]]
 
 
-def test_a_third_axis_named_latent_is_a_table_of_its_own(store):
-    assert asked(store, "SELECT report, latent, value FROM latents ORDER BY ALL") == [["r1", 7, 3.0], ["r2", 7, 3.0]]
+def test_a_third_axis_is_named_in_the_statistics(store):
+    sql = "SELECT report, place, value FROM statistics WHERE axis = 'latent' ORDER BY ALL"
+    assert asked(store, sql) == [["r1", 7, 3.0], ["r2", 7, 3.0]]
 
 
 def test_reports_findings_and_objects_say_what_was_kept(store):

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from capture.models import load_session
+from capture.checkpoints import checkpoints_of, tokens_in_name
+from capture.models import catalogue, load_session
 from sae.library import load_sae
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 WEIGHTS = sorted(path for kind in ("models", "saes") for path in (DATA / kind).rglob("*.safetensors"))
+
+MODELS = sorted(path for path in (DATA / "models").iterdir() if path.is_dir())
 
 
 def digest(path: Path) -> str:
@@ -28,9 +31,28 @@ def test_weights_are_small_and_their_card_has_their_checksum(weights: Path) -> N
     assert digest(weights) in card_of(weights)
 
 
-def test_the_bundled_model_has_its_checkpoints() -> None:
-    checkpoints = [path for path in WEIGHTS if "checkpoints" in path.parts]
-    assert 4 <= len(checkpoints) <= 6
+@pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)
+def test_a_bundled_model_has_a_card_a_place_in_the_catalogue_and_its_checkpoints(folder: Path) -> None:
+    assert folder.name in {card.name for card in catalogue()}
+    assert (folder / "README.md").read_text().startswith(f"# {folder.name}\n")
+    trained = checkpoints_of(folder.name, folder)
+    assert 5 <= len(trained) <= 7
+    assert trained[-1].name == folder.name
+    for one in trained[:-1]:
+        assert one.n_tokens == pytest.approx(tokens_in_name(one.name.partition("@")[2]), rel=0.01)
+
+
+def test_the_models_and_their_checkpoints_stay_small() -> None:
+    assert sum(path.stat().st_size for path in WEIGHTS if "models" in path.parts) <= 60_000_000
+
+
+@pytest.mark.parametrize("folder", MODELS, ids=lambda path: path.name)
+def test_a_bundled_model_and_its_first_checkpoint_load_and_are_faithful(folder: Path) -> None:
+    final, first = load_session(folder.name), load_session(checkpoints_of(folder.name, folder)[0].name)
+    assert [one.faithfulness.status for one in (final, first)] == ["ok", "ok"]
+    assert (first.name, first.shape) == (f"{folder.name}@at-1M", final.shape)
+    text = final.tokens("Once upon a time there was a little girl who had a red ball.", bos=True)
+    assert final.loss(text).mean() < first.loss(text).mean() - 0.5
 
 
 def test_the_saes_are_of_the_bundled_model_and_their_cards_have_their_figures() -> None:
@@ -52,8 +74,11 @@ def test_the_corpus_was_sampled_from_the_bundled_model() -> None:
     assert len(set(corpus["texts"])) == len(corpus["texts"]) >= 200
 
 
-@pytest.mark.parametrize("path", sorted((DATA / "texts").glob("*.json")), ids=lambda path: path.name)
+TEXTS = sorted([*(DATA / "texts").glob("*.json"), *(DATA / "labels").glob("*.csv")])
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
 def test_the_texts_have_a_card_with_their_checksum(path: Path) -> None:
-    card = (DATA / "texts" / "README.md").read_text()
+    card = (path.parent / "README.md").read_text()
     assert f"`{path.name}`" in card
     assert digest(path) in card

@@ -106,6 +106,7 @@ def test_the_export_is_a_folder_that_transformers_loads(text_folder: Path, tmp_p
     assert tokenizer.bos_token_id == 0
     assert tokenizer.decode(tokenizer("The cat  sat,\n")["input_ids"]) == "The cat  sat,\n"
     assert (tmp_path / "run" / "at-0M" / "config.json").is_file()
+    assert json.loads((tmp_path / "run" / "tokens.json").read_text()) == {"at-0M": 1_024, "model": 1_536}
 
 
 def test_a_folder_without_text_is_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import topk_encode_cpu
+from kernels import backend, encoder_pack
 from kernels.backend import OVERRIDE
 from kernels.certificate import RESULT_ROUNDING, product_error, row_norms
-from kernels.encoder_pack import CHUNK, pack_encoder
+from kernels.encoder_pack import CPU_CHUNK, pack_encoder
 from kernels.topk_encode import topk_encode, topk_encode_reference
 
 SHAPES = [
@@ -27,6 +27,13 @@ SHAPES = [
 ]
 """Rows, d_in, d_sae, k: k at both ends and no power of two, d = 768, a row more than a block, several tiles."""
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _bfloat16_for_every_shape(monkeypatch):
+    """The small shapes of tests would be multiplied in float32."""
+    monkeypatch.setattr(backend, "LATENTS_PER_K", 0)
+    monkeypatch.setattr(backend, "ROWS_WORTH_PACKING", 0)
 
 
 def problem(rows, d_in, d_sae, seed=0):
@@ -44,7 +51,9 @@ def assert_same(found, expected, W_enc, x):
 @pytest.mark.parametrize(("rows", "d_in", "d_sae", "k"), SHAPES)
 @pytest.mark.parametrize("in_bf16", [True, False], ids=["bf16 tiles", "float32 tiles"])
 def test_the_codes_are_those_of_the_reference(rows, d_in, d_sae, k, in_bf16, monkeypatch):
-    monkeypatch.setattr(topk_encode_cpu, "has_fast_bf16", lambda: in_bf16)
+    for module in (backend, encoder_pack):
+        monkeypatch.setattr(module, "has_fast_bf16", lambda: in_bf16)
+    monkeypatch.setattr(encoder_pack, "TILE", 4096)
     x, W_enc, b_enc = problem(rows, d_in, d_sae)
     found = topk_encode(x, W_enc, b_enc, k)
     assert found.choice.backend == "cpu"
@@ -131,9 +140,10 @@ def test_the_certificate_covers_every_product(seed, scale, bias_scale):
     x, W_enc, b_enc = problem(9, 40, 128, seed)
     x, b_enc = x * scale, b_enc * bias_scale
     pack = pack_encoder(W_enc, b_enc)
-    low = torch.addmm(pack.bias_bf16, x.bfloat16(), pack.weight_bf16.t()).double()
+    (tile,) = pack.tiles
+    low = tile.multiply(x.bfloat16()).double()
     true = x.double() @ W_enc.double() + b_enc.double()
-    error = product_error(row_norms(x, x.bfloat16(), pack), pack.bounds, 40).double().repeat_interleave(CHUNK, dim=1)
+    error = product_error(row_norms(x, x.bfloat16(), pack), tile.bounds).double().repeat(1, CPU_CHUNK)
     assert ((low - true).abs() <= error + RESULT_ROUNDING * low.abs()).all()
 
 

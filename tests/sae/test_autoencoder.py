@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from sae.autoencoder import KINDS, Autoencoder, Facts, Gate
+from sae.autoencoder import Autoencoder, Gate
+from sae.facts import KINDS, Facts
 from sae.normalisation import WAYS, normalise
 from tests.saes import D_IN, D_SAE, K, made, normal
 

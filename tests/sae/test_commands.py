@@ -1,14 +1,17 @@
 """`python cli.py sae …` on the bundled model: train, go on, evaluate, convert; bad input by a sentence."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 import cli
-from sae.library import load_sae
+from sae.library import load_sae, save_sae
+from tests.saes import made
 
 STORY = "Once upon a time there was a little bear who lived near a river. He liked to eat honey and to sleep. "
 TRAIN = ["--d-sae=64", "--k=4", "--batch-rows=128", "--total-rows=1280", "--buffer-rows=2000", "--window=64"]
+BUNDLED = Path(__file__).resolve().parents[2] / "data" / "saes" / "stories-block-2"
 HOOK = "blocks.2.hook_resid_post"
 
 
@@ -41,6 +44,21 @@ def test_an_sae_is_trained_evaluated_and_converted(text, tmp_path, capsys):
     assert load_sae(tmp_path / "layers.2").facts.hook_point == HOOK
 
 
+def test_probes_ablations_and_explanations_are_rows_too(text, tmp_path, capsys):
+    more = ["--labels", "speech", "--explain", 2, "--ablate", 4, "--out", tmp_path / "t.json"]
+    run("eval", BUNDLED, "--text", text / "a.txt", "--n-texts", 4, "--window", 48, *more)
+    table, printed = json.loads((tmp_path / "t.json").read_text()), capsys.readouterr().out
+    over = {row["name"]: row["interval_over"] for row in table["rows"]}
+    assert (over["sparse_probe_5"], over["ablation_sparsity"], over["explanation_recall"]) == (
+        "texts",
+        "places",
+        "latents",
+    )
+    assert len(table["explanations"]) == 2
+    assert f"latent {table['explanations'][0]['latent']}: " in printed
+    assert [task["label"] for task in table["tasks"]] == ["narration"]
+
+
 def test_bad_input_gets_a_sentence(text, tmp_path, capsys):
     run("train", "--hook", HOOK, "--text", text, "--out", tmp_path / "sae", "--d-sae", 8, "--k", 9, code=2)
     assert "k must be from 1 to d_sae = 8" in capsys.readouterr().err
@@ -51,3 +69,17 @@ def test_bad_input_gets_a_sentence(text, tmp_path, capsys):
     run("train", "--hook", HOOK, "--text", text, "--out", tmp_path / "sae", *TRAIN)
     run("eval", tmp_path / "sae", "--text", text / "none.txt", code=2)
     assert "There is no file none.txt" in capsys.readouterr().err
+    run("eval", tmp_path / "sae", "--text", text / "a.txt", "--labels", "none.csv", code=2)
+    assert "nor a labelled set of that name" in capsys.readouterr().err
+
+
+def test_an_opened_sae_is_listed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("STEERSCOPE_HOME", str(tmp_path / "home"))
+    save_sae(made("gated"), tmp_path / "mine")
+    run("open", tmp_path / "mine")
+    run("list")
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.split()[:5] == ["mine", "gated", "12", "40", "–"]
+    assert load_sae(tmp_path / "mine").digest[:12] in last
+    run("open", tmp_path / "none", code=2)
+    assert "There is no folder" in capsys.readouterr().err

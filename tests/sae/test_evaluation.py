@@ -5,8 +5,10 @@ import torch
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint
-from sae.autoencoder import Autoencoder, Facts
+from capture.intervention import AddVector
+from sae.autoencoder import Autoencoder
 from sae.evaluation import evaluate
+from sae.facts import Facts
 from sae.splice import Ablate, Splice
 from tests.saes import normal
 
@@ -100,3 +102,35 @@ def test_strength_0_and_positions_before_the_first_are_left_alone(make):
 def test_texts_that_are_too_short_are_refused(tiny_session):
     with pytest.raises(UserError, match="texts of a few tokens"):
         evaluate(perfect(tiny_session.shape.d_model), tiny_session, [tiny_session.tokens("a", True)], AT)
+
+
+def test_a_transcoder_is_refused(tiny_session, texts):
+    sae = Autoencoder(
+        Facts("relu", 4, 2, hook_point="blocks.0.hook_resid_mid", hook_point_out="blocks.0.hook_mlp_out"),
+        torch.zeros(4, 2),
+        torch.zeros(2),
+        torch.zeros(2, 4),
+        torch.zeros(4),
+    )
+    with pytest.raises(UserError, match="this transcoder reads"):
+        evaluate(sae, tiny_session, texts, AT)
+
+
+def test_figures_by_token_add_up_to_those_of_the_table(tiny_session, texts):
+    d = tiny_session.shape.d_model
+    found = evaluate(silent(d, torch.ones(d)), tiny_session, texts, AT)
+    assert float(torch.cat([torch.from_numpy(one) for one in found.token_fvu]).mean()) == pytest.approx(
+        found.value("fvu"), rel=1e-4
+    )
+    rises = torch.cat([torch.from_numpy(one) for one in found.token_delta_ce])
+    assert float(rises.mean()) == pytest.approx(found.value("delta_ce"), abs=1e-5)
+    assert [len(one) for one in found.token_delta_ce] == [len(tokens) - 2 for tokens in texts]
+
+
+def test_every_pass_is_made_under_the_interventions(tiny_session, texts):
+    d = tiny_session.shape.d_model
+    under = (AddVector(HookPoint(0, "resid_post"), tuple((3 * normal(d, seed=5)).tolist())),)
+    found = evaluate(perfect(d), tiny_session, texts, AT, interventions=under)
+    clean = torch.cat([tiny_session.loss(tokens, under)[1:] for tokens in texts])
+    assert found.value("ce_clean") == pytest.approx(float(clean.mean()), abs=1e-5)
+    assert found.value("delta_ce") == pytest.approx(0, abs=1e-5)

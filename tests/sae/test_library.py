@@ -3,7 +3,6 @@
 import json
 import os
 import pickle
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +12,8 @@ from safetensors.torch import save_file
 
 from capture.errors import UserError
 from sae import tensor_file
-from sae.autoencoder import Autoencoder, Facts
+from sae.autoencoder import Autoencoder
+from sae.facts import Facts
 from sae.library import load_sae, proof, save_sae
 from tests.saes import D_IN, D_SAE, K, made, normal
 
@@ -22,50 +22,8 @@ LEVEL = 0.7
 HOOK = "blocks.1.hook_resid_post"
 
 
-@pytest.fixture(scope="module")
-def sae_lens():
-    """The real library; it imports what its own dependencies call deprecated."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import sae_lens
-
-    return sae_lens
-
-
 def same(one, other, tolerance=1e-5):
     torch.testing.assert_close(one.reconstruct(X)[0], other.reconstruct(X)[0], atol=tolerance, rtol=tolerance)
-
-
-@pytest.mark.parametrize("kind", ["topk", "jumprelu", "relu", "gated", "batch_topk"])
-@pytest.mark.parametrize("normalisation", ["none", "norm_to_sqrt_d", "mean_and_std"])
-def test_saelens_loads_what_we_save_and_reconstructs_the_same(sae_lens, kind, normalisation, tmp_path):
-    ours = made(kind, hook_point=HOOK, normalisation=normalisation, subtracts_b_dec=kind == "topk")
-    save_sae(ours, tmp_path, "saelens")
-    theirs = sae_lens.SAE.load_from_disk(str(tmp_path), device="cpu")
-    torch.testing.assert_close(theirs(X).detach(), ours.reconstruct(X)[0], atol=2e-5, rtol=1e-5)
-    same(load_sae(tmp_path, D_IN, HOOK), ours)
-
-
-@pytest.mark.parametrize("rescales", [True, False])
-def test_we_load_what_saelens_saves_and_reconstruct_the_same(sae_lens, rescales, tmp_path):
-    theirs = sae_lens.TopKSAE(
-        sae_lens.TopKSAEConfig(d_in=D_IN, d_sae=D_SAE, k=K, rescale_acts_by_decoder_norm=rescales)
-    )
-    theirs.W_dec.data = normal(D_SAE, D_IN, seed=1) * torch.linspace(0.2, 3, D_SAE)[:, None]
-    theirs.b_enc.data = normal(D_SAE, seed=2)
-    theirs.save_model(str(tmp_path))
-    torch.testing.assert_close(load_sae(tmp_path).reconstruct(X)[0], theirs(X).detach(), atol=2e-5, rtol=1e-5)
-
-
-def test_a_saelens_skip_transcoder_keeps_its_linear_part(sae_lens, tmp_path):
-    base = made(
-        "relu", hook_point="blocks.1.ln2.hook_normalized", hook_point_out="blocks.1.hook_mlp_out", subtracts_b_dec=False
-    )
-    ours = Autoencoder(base.facts, base.W_enc, base.b_enc, base.W_dec, base.b_dec, W_skip=normal(D_IN, D_IN, seed=9))
-    save_sae(ours, tmp_path)
-    theirs = sae_lens.SAE.load_from_disk(str(tmp_path), device="cpu")
-    torch.testing.assert_close(theirs(X).detach(), ours.reconstruct(X)[0], atol=5e-5, rtol=1e-5)
-    same(load_sae(tmp_path), ours)
 
 
 def test_sparsify_keeps_a_topk_sae(tmp_path):
@@ -75,6 +33,21 @@ def test_sparsify_keeps_a_topk_sae(tmp_path):
     same(again, ours)
     config = json.loads((folder / "cfg.json").read_text())
     assert (config["k"], config["num_latents"], config["activation"]) == (K, D_SAE, "topk")
+
+
+def test_a_sparsify_skip_transcoder_reads_a_modules_input_and_writes_its_output(tmp_path):
+    facts = {"hook_point": "blocks.1.mlp.hook_in", "hook_point_out": "blocks.1.hook_mlp_out", "subtracts_b_dec": False}
+    ours = replace(made("topk", **facts), W_skip=normal(D_IN, D_IN, seed=9))
+    folder = tmp_path / "layers.1.mlp"
+    save_sae(ours, folder, "sparsify")
+    config = json.loads((folder / "cfg.json").read_text())
+    (folder / "cfg.json").write_text(json.dumps(config | {"num_latents": 0, "expansion_factor": 3}))
+    again = load_sae(folder)
+    same(again, ours)
+    assert (again.facts.hook_point, again.facts.hook_point_out) == (ours.facts.hook_point, ours.facts.hook_point_out)
+    z = ours.encode(X)
+    plain = (z.values[..., None] * ours.W_dec[z.indices]).sum(dim=1) + ours.b_dec + X @ ours.W_skip
+    torch.testing.assert_close(again.reconstruct(X)[0], plain, atol=1e-4, rtol=1e-5)
 
 
 def test_openais_file_normalises_where_it_is_topk(tmp_path):

@@ -139,6 +139,19 @@ def test_multi_topk_with_4_k_over_the_dictionary_adds_an_eighth_of_the_dense_los
     assert float(found.detach()) == pytest.approx(errors[0] + errors[1] / 8, rel=1e-5)
 
 
+def test_the_loss_of_nested_dictionaries_is_the_sum_over_their_prefixes():
+    draw = torch.Generator().manual_seed(0)
+    training = start(replace(RECIPE, kind="matryoshka", prefixes=3), rows(500, draw))
+    x = rows(32, draw)
+    assert training.recipe.group_sizes == (16, 32, 64)
+    weights = {name: value.detach() for name, value in training.weights.items()}
+    kept = topk(((x - weights["b_dec"]) @ weights["encoder"].t() + weights["b_enc"]).relu(), 3)
+    z = torch.zeros(32, 64).scatter(1, kept.indices, kept.values)
+    guesses = [z[:, :size] @ weights["W_dec"][:size] + weights["b_dec"] for size in (16, 32, 64)]
+    expected = sum(float(((guess - x) ** 2).mean()) for guess in guesses)
+    assert float(_reconstruction_loss(training, x, kept, guesses[-1]).detach()) == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize("n_steps", [1, 2, 50])
 def test_the_average_of_constant_weights_is_those_weights(n_steps):
     average, weights = MovingAverage(0.999), {"w": torch.tensor([1.5, -2.0])}
@@ -153,7 +166,9 @@ def test_a_step_that_is_not_finite_stops_the_training():
         take_step(training, torch.full((256, D_IN), float("nan")))
 
 
-@pytest.mark.parametrize("wrong", [{"k": 0}, {"k": 65}, {"kind": "gated"}, {"d_sae": 0, "k": 0}, {"batch_rows": 1}])
+@pytest.mark.parametrize(
+    "wrong", [{"k": 0}, {"k": 65}, {"kind": "gated"}, {"d_sae": 0, "k": 0}, {"batch_rows": 1}, {"precision": "int8"}]
+)
 def test_a_recipe_that_cannot_be_followed_is_refused(wrong):
     with pytest.raises(UserError):
         replace(RECIPE, **wrong).check(D_IN)

@@ -1,5 +1,6 @@
 """Training on a model's activations: rows, resume to the same weights, two processes as one, bad runs."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -11,11 +12,15 @@ import torch
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint
+from capture.session import ModelSession
 from sae.activation_rows import ActivationRows, windows_of
 from sae.library import load_sae
 from sae.row_choice import RowChoice
 from sae.sae_recipe import SaeRecipe
+from sae.token_windows import TokenWindows
 from sae.training import Run, train_sae
+from sae.training_curve import read_curve
+from tests.models import tiny_llama, tiny_tokenizer
 
 AT = HookPoint(1, "resid_post")
 CHOICE = RowChoice(window=16, buffer_rows=600)
@@ -53,6 +58,38 @@ def test_rows_are_the_captures_of_the_texts_in_another_order(tiny_session, texts
     torch.testing.assert_close(rows.sort(dim=0).values, direct.sort(dim=0).values, atol=1e-5, rtol=1e-5)
 
 
+def test_windows_in_one_array_are_the_windows():
+    windows = [(1, 2, 3), (4,), (5, 6)]
+    packed = TokenWindows(windows)
+    assert (list(packed), len(packed), packed[1], packed[-1], list(packed[1:])) == (
+        windows,
+        3,
+        (4,),
+        (5, 6),
+        windows[1:],
+    )
+    with pytest.raises(IndexError):
+        packed[3]
+
+
+def test_rows_in_bfloat16_are_kept_so_and_train_to_about_the_same(tiny_session, texts, tmp_path):
+    halved = ModelSession(copy.deepcopy(tiny_llama()).bfloat16(), tiny_tokenizer(), name="tiny llama")
+    assert ActivationRows(halved, texts, AT, CHOICE).buffer(0).dtype == torch.bfloat16
+    exact = train_sae(a_run(tiny_session, texts, tmp_path / "exact"))
+    rough = train_sae(a_run(halved, texts, tmp_path / "rough", precision="bfloat16"))
+    assert rough.W_dec.dtype == torch.float32
+    last = [read_curve(tmp_path / name)[-1]["fvu"] for name in ("exact", "rough")]
+    assert last[1] == pytest.approx(last[0], rel=0.05)
+    assert exact.digest != rough.digest
+
+
+@pytest.mark.parametrize("site", ["q", "pattern"])
+def test_a_hook_point_without_one_vector_a_token_is_refused(tiny_session, texts, tmp_path, site):
+    run = replace(a_run(tiny_session, texts, tmp_path), at=HookPoint(1, site))
+    with pytest.raises(UserError, match="one vector for each token"):
+        train_sae(run)
+
+
 def test_an_epoch_gives_every_row_once_and_the_next_in_another_order(tiny_session, texts):
     rows = ActivationRows(tiny_session, texts, AT, CHOICE)
     n_buffers = len(rows._buffer_starts()) - 1
@@ -87,6 +124,10 @@ def test_a_run_that_was_stopped_ends_in_the_same_weights(tiny_session, texts, tm
     again = train_sae(stopped, lambda share, words: asked.append(share))
     assert len(asked) - n_before == RECIPE.n_steps - 16
     assert again.digest == whole.digest
+    record = json.loads((tmp_path / "stopped" / "training.json").read_text())
+    assert read_curve(tmp_path / "stopped") == record["curve"] == read_curve(tmp_path / "whole")
+    assert len(record["curve"]) == RECIPE.n_steps
+    assert load_sae(tmp_path / "stopped").digest == record["digest"]
 
 
 def test_the_saved_folder_is_read_as_it_was_trained(tiny_session, texts, tmp_path):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.lens import lenses, report_lenses
+from analysis.lens import known_lenses
 from tests.analysis.test_lens_laws import every_family, every_lens, on_set, on_text, report_of, session_of
 from tests.analysis.test_tables import report_of as outliers_of
 from ui.figures import figure_modules, pictures_of, sentences_of, strip_of, tables_of
@@ -14,7 +14,7 @@ from ui.figures.outliers import Place, pictures, shown
 
 
 def test_every_lens_has_figures():
-    assert set(figure_modules()) == {*lenses(), *report_lenses()}
+    assert set(figure_modules()) == set(known_lenses())
 
 
 @every_lens

@@ -10,11 +10,23 @@ import pytest
 
 from analysis.spec import Spec, from_code
 from capture.errors import UserError
+from sae.training_curve import read_curve
 from tests.data.test_train_model import TINY
 from ui import job_kinds, resources
 from ui.job import Cancelled
 from ui.job_forms import SIZES, training_recipe
-from ui.job_kinds import KINDS, MEASURE, ROOT, TrainingLines, kept_answers, measure_recipe, run_child, training_command
+from ui.job_kinds import (
+    KINDS,
+    MEASURE,
+    ROOT,
+    TRAIN_SAE,
+    TrainingLines,
+    kept_answers,
+    measure_recipe,
+    run_child,
+    sae_training_command,
+    training_command,
+)
 
 CHILD = (sys.executable, "-m", "ui.child")
 SPEC = Spec("outliers", text_set="tour", pins={"layer": 1})
@@ -96,6 +108,38 @@ def test_a_training_can_be_stopped_although_it_says_nothing():
 
     with pytest.raises(Cancelled):
         TrainingLines(cancelled)([])
+
+
+SAE_RECIPE = {
+    "model": "stories",
+    "hook": "blocks.1.hook_resid_post",
+    "recipe": {"d_sae": 32, "k": 2, "batch_rows": 64, "total_rows": 640, "multi_k": True},
+    "rows": {"skip_first": False, "buffer_rows": 500, "window": 32},
+    "first_text": "Once.",
+}
+
+
+def test_an_sae_is_trained_put_on_the_shelf_and_linked(tmp_path, monkeypatch):
+    from sae.shelf import find_shelved
+
+    monkeypatch.setenv("STEERSCOPE_HOME", str(tmp_path / "home"))
+    (tmp_path / "tale.txt").write_text("The cat sat on the mat and looked at the moon. " * 60)
+    told: list[tuple[float, str]] = []
+    recipe = {**SAE_RECIPE, "text": str(tmp_path), "out": str(tmp_path / "home" / "saes" / "mine")}
+    outcome = KINDS[TRAIN_SAE].work(recipe, lambda share, words: told.append((share, words)))
+    sae = find_shelved("mine")
+    assert (sae.origin, sae.facts.d_sae, sae.facts.k, sae.facts.hook_point) == ("trained", 32, 2, SAE_RECIPE["hook"])
+    assert from_code(outcome.code) == Spec("latents", text="Once.", options={"sae": sae.digest})
+    assert told[-1][0] == 1
+    assert told[-1][1].startswith("step 10 of 10, FVU ")
+    assert len(read_curve(tmp_path / "home" / "saes" / "mine")) == 10
+
+
+def test_the_command_of_an_saes_training_spells_switches_as_flags():
+    command = sae_training_command({**SAE_RECIPE, "text": "t", "out": "o"})
+    assert {"--multi-k", "--no-skip-first"} <= set(command)
+    assert command[command.index("--hook") + 1] == SAE_RECIPE["hook"]
+    assert command[command.index("--total-rows") + 1] == "640"
 
 
 def test_a_program_runs_at_low_priority_and_its_lines_are_read(tmp_path):

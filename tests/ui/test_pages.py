@@ -10,11 +10,12 @@ from analysis.link import CODE_FIELD
 from analysis.spec import Spec, from_code, to_code
 from capture.errors import UserError
 from tests.models import FAMILIES, tiny_tokenizer
+from tests.shelves import shelve_for
 from ui import answers, resources, shell, state
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 TEXT = "Once upon a time a small bear sat near the river."
-PAGES = ("what_stands_out", "outliers")
+PAGES = ("what_stands_out", "latents", "outliers", "sparsity")
 ODD_TEXTS = {
     "one token": "a",
     "emoji": "a 🙂 and a 👩‍👩‍👧",
@@ -31,6 +32,7 @@ keep_shared = resources.keep_shared
 def load(monkeypatch, tiny_session):
     """The loader that the app has instead of the real one; `sessions` may be filled by a test."""
     sessions = {"stories": tiny_session}
+    shelve_for(tiny_session)
 
     def from_table(name: str, dtype: str):
         if name not in sessions:
@@ -91,8 +93,9 @@ def test_the_landing_page_is_filled_with_the_tour_at_once(open_app):
 
 
 @pytest.mark.parametrize("slug", PAGES)
-def test_a_link_restores_text_options_and_pins(open_app, slug):
-    options = {"what_if": "zero"} if slug == "outliers" else {}
+def test_a_link_restores_text_options_and_pins(open_app, slug, tiny_session):
+    own = {"outliers": {"what_if": "zero"}, "latents": {"sae": shelve_for(tiny_session)}, "sparsity": {"p": 5.0}}
+    options = own.get(slug, {})
     spec = Spec(slug, text=TEXT, bos=False, options=options, pins={"layer": 1, "pos": 2, "dim": 3})
     first = shown(open_app(spec))
     again = open_app(first)
@@ -206,6 +209,7 @@ def test_a_page_draws_on_every_family_or_says_what_it_needs(open_app, load, slug
     from capture.session import ModelSession
 
     load["stories"] = ModelSession(FAMILIES[family](), tiny_tokenizer(), name=family)
+    shelve_for(load["stories"])
     app = open_app(Spec(slug, text=TEXT))
     assert not app.exception
     assert not app.error
@@ -241,6 +245,13 @@ def test_a_link_to_a_folder_loads_nothing_until_a_person_agrees(open_app, load, 
 def test_the_loader_refuses_a_model_that_only_a_link_named(tmp_path):
     with pytest.raises(UserError, match="which nobody opened here yet"):
         resources.load(str(tmp_path), "float32")
+
+
+def test_a_link_may_name_a_checkpoint_of_a_model_that_it_may_name(tmp_path):
+    assert resources.is_allowed("stories@at-4M")
+    assert not resources.is_allowed(f"{tmp_path}@at-4M")
+    (tmp_path / "stories@at-4M").mkdir()
+    assert not resources.is_allowed(f"{tmp_path}/stories@at-4M")
 
 
 def test_the_badge_checks_the_text_on_screen(open_app, tiny_session):

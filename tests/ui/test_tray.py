@@ -1,5 +1,6 @@
 """The job tray in the app, without a browser: own jobs with their state, others only counted."""
 
+import json
 import threading
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from analysis.link import CODE_FIELD
 from analysis.spec import Spec, from_code, to_code
 from capture.errors import UserError
+from sae.training_curve import write_curve
 from ui import answers, job_kinds, resources
 from ui.job import JobKind, Outcome
 from ui.tray import say_left
@@ -91,6 +93,29 @@ def test_a_running_job_shows_how_far_it_is(app, queue):
     assert "a job" in words(app)
     assert "half way" in words(app)
     assert len(app.toast) == 0
+
+
+def test_the_training_of_an_sae_shows_its_curve(app, queue, monkeypatch, tmp_path):
+    points = [
+        {"step": float(n), "fvu": 1 / (n + 1), "l0": 4.0, "dead_share": 0.25, "loss": 2.0 / (n + 1)} for n in range(5)
+    ]
+    write_curve(tmp_path, points)
+
+    def work(recipe, progress):
+        while True:
+            progress(0.5, "step 5 of 10, FVU 0.200, L0 4.0, dead 25.0%, loss 0.400")
+            time.sleep(0.01)
+
+    monkeypatch.setitem(job_kinds.KINDS, job_kinds.TRAIN_SAE, JobKind(job_kinds.TRAIN_SAE, "bench", work))
+    job = queue.submit(job_kinds.TRAIN_SAE, {"out": str(tmp_path)}, owner(app), "SAE mine")
+    wait_for(lambda: queue.jobs(owner(app))[0].row.words.startswith("step 5"))
+    app.run()
+    assert not app.exception
+    figure = json.loads(app.sidebar.get("plotly_chart")[0].proto.spec)
+    assert [note["text"] for note in figure["layout"]["annotations"]] == ["FVU 0.2", "L0 4", "dead 25.0%", "loss 0.4"]
+    assert "step 5 of 10" in words(app)
+    assert "FVU" not in words(app)
+    queue.cancel(job, owner(app))
 
 
 def test_jobs_of_others_are_counted_and_not_shown(app, queue):

@@ -1,0 +1,82 @@
+"""Adding a direction: x + s v, the operator of CAA, DiffMean, contrast PCA, probes and ITI."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from capture.hook_point import HookPoint
+from capture.intervention import Recipe, read_number
+from steering.direction import Direction, check_width, read_direction, unit
+from steering.fitted import Fitted, Setting
+from steering.token_scope import EVERYWHERE, Ranges, change_within, read_ranges
+
+
+@dataclass(frozen=True)
+class AddDirection:
+    """x + strength * v at some positions; with a `length`, v is brought to that length first.
+
+    With the mean residual norm at the hook point as the length, the strength is relative to it.
+    """
+
+    at: HookPoint
+    vector: Direction
+    strength: float = 1.0
+    length: float | None = None
+    ranges: Ranges = EVERYWHERE
+
+    kind = "add_direction"
+
+    def hook_points(self) -> tuple[HookPoint, ...]:
+        """Where it acts."""
+        return (self.at,)
+
+    @cached_property
+    def _change(self) -> Tensor:
+        vector = torch.tensor(self.vector)
+        return self.strength * (vector if self.length is None else self.length * unit(vector))
+
+    def __call__(
+        self, activation: Float[Tensor, "batch pos d"], at: HookPoint, first_pos: int
+    ) -> Float[Tensor, "batch pos d"]:
+        """The activation with the vector added."""
+        if self.strength == 0:
+            return activation
+        check_width(len(self.vector), activation, at)
+        change = self._change.to(activation.device)
+        return change_within(activation, first_pos, self.ranges, lambda x: x + change)
+
+    def recipe(self) -> Recipe:
+        """Plain JSON with the vector itself."""
+        return {
+            "kind": self.kind,
+            "at": str(self.at),
+            "vector": list(self.vector),
+            "strength": self.strength,
+            "length": self.length,
+            "ranges": [list(one) for one in self.ranges],
+        }
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe) -> "AddDirection":
+        """The intervention that a recipe describes."""
+        return cls(
+            HookPoint.parse(recipe["at"]),
+            read_direction(recipe["vector"]),
+            read_number(recipe["strength"]),
+            None if recipe["length"] is None else read_number(recipe["length"]),
+            read_ranges(recipe["ranges"]),
+        )
+
+
+def add_fitted(fitted: Fitted, setting: Setting) -> tuple[AddDirection, ...]:
+    """Each hook point's vector added there."""
+    return tuple(
+        AddDirection(at, vector, setting.strength * weight, setting.length(fitted, at), setting.ranges)
+        for at, vector, weight in setting.directions(fitted)
+    )
+
+
+OPERATOR = AddDirection

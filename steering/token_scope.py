@@ -1,0 +1,87 @@
+"""At which tokens an intervention acts: as a person says it, and as ranges of absolute positions.
+
+An intervention has ranges of positions, so that it acts the same with and without a key/value cache; a scope such as
+"generated" becomes ranges once the prompt is known.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from capture.errors import UserError
+from capture.intervention import Recipe, read_position
+
+Ranges = tuple[tuple[int, int | None], ...]
+"""Half-open ranges of absolute positions; None means without end."""
+EVERYWHERE: Ranges = ((0, None),)
+SCOPES = ("all", "skip_special", "prompt", "generated", "last_prompt", "last_prompt_and_generated", "ranges")
+
+
+@dataclass(frozen=True)
+class TokenScope:
+    """One of SCOPES; `ranges` counts for "ranges" alone."""
+
+    kind: str = "all"
+    ranges: Ranges = EVERYWHERE
+
+    def __post_init__(self) -> None:
+        if self.kind not in SCOPES:
+            raise UserError(f"No token scope is called {self.kind!r}.", f"Choose one of: {', '.join(SCOPES)}.")
+
+    def of(self, tokens: Sequence[int], special: Collection[int] = ()) -> Ranges:
+        """The ranges for this prompt; `special` are the ids that "skip_special" leaves out of it."""
+        n = len(tokens)
+        if self.kind == "skip_special":
+            kept = tuple((pos, pos + 1) for pos, token in enumerate(tokens) if token not in special)
+            return (*kept, (n, None))
+        return {
+            "all": EVERYWHERE,
+            "prompt": ((0, n),),
+            "generated": ((n, None),),
+            "last_prompt": ((n - 1, n),),
+            "last_prompt_and_generated": ((n - 1, None),),
+            "ranges": self.ranges,
+        }[self.kind]
+
+    def recipe(self) -> Recipe:
+        """Plain JSON."""
+        return {"kind": self.kind, "ranges": [list(one) for one in self.ranges]}
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe) -> "TokenScope":
+        """The scope that a recipe describes."""
+        return cls(recipe["kind"], read_ranges(recipe["ranges"]))
+
+
+def read_ranges(given: Any) -> Ranges:
+    """Ranges from plain JSON; raises ValueError or TypeError for anything else."""
+    if not isinstance(given, list | tuple):
+        raise TypeError(f"{str(given)[:40]!r} is no list of ranges")
+    return tuple((read_position(start), None if end is None else read_position(end)) for start, end in given)
+
+
+def change_within(
+    activation: Float[Tensor, "batch pos d"],
+    first_pos: int,
+    ranges: Ranges,
+    change: Callable[[Float[Tensor, "batch some d"]], Float[Tensor, "batch some d"]],
+) -> Float[Tensor, "batch pos d"]:
+    """The activation with `change` made, in float32, at the positions of the ranges, and elsewhere as it was."""
+    n_pos = activation.shape[1]
+    wanted = [pos - first_pos for pos in range(first_pos, first_pos + n_pos) if _is_within(pos, ranges)]
+    if not wanted:
+        return activation
+    if len(wanted) == n_pos:
+        return change(activation.float()).to(activation.dtype)
+    index = torch.tensor(wanted, device=activation.device)
+    changed = activation.clone()
+    changed[:, index] = change(activation[:, index].float()).to(activation.dtype)
+    return changed
+
+
+def _is_within(pos: int, ranges: Ranges) -> bool:
+    return any(start <= pos and (end is None or pos < end) for start, end in ranges)
