@@ -124,7 +124,12 @@ def _blocks(candidates: Sequence[Candidate], fits: int) -> Iterator[tuple[int, S
         yield first, candidates[first : first + step]
 
 
-def summed_loss(logits: Float[Tensor, "pos d_vocab"], tokens: Sequence[int]) -> float:
-    """Cross-entropy of every token but the first, summed, in nats."""
+def token_losses(logits: Float[Tensor, "pos d_vocab"], tokens: Sequence[int]) -> Float[Tensor, "predicted"]:
+    """Cross-entropy of every token but the first, in nats."""
     targets = torch.tensor(tokens[1:], dtype=torch.long)
-    return float(torch.nn.functional.cross_entropy(logits[:-1].float(), targets, reduction="sum"))
+    return torch.nn.functional.cross_entropy(logits[:-1].float(), targets, reduction="none")
+
+
+def summed_loss(logits: Float[Tensor, "pos d_vocab"], tokens: Sequence[int]) -> float:
+    """The same, summed."""
+    return float(token_losses(logits, tokens).sum())

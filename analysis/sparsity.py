@@ -16,11 +16,13 @@ own tensor), `frontier_skipped_share`, `frontier_oracle_share` [point], `frontie
 
 Numbers: `p`, `is_searched`, `sentence` (the answer, or why nothing was searched), `cett_target`, `cett_beyond` (first
 target tried that is over budget), `activation_ratio`, `sparsity` (1 − ratio), `loss_dense`, `loss_sparse`,
-`delta_loss`, `delta_interval` ([low, high] or null), `perplexity_ratio`, `budget_nats`; `thresholds` [n_layers], the
-list that the paper's tools read; `recipes`, the masks as interventions; `passes` {dense, sparse, rows,
-frontier_rows}; `tensor`, `activation`, `has_gate`; `n_always`, `n_never`, `n_specialised`, `n_neurons`; `methods`
-[{slug, title, weak_set, thresholded, tensor, skips, paper, reason}], `reason` saying why it has no point; `types` (the
-words of `type_token`); `n_frontier_texts`; `tokens`, `n_tokens`, `n_texts`, `n_predicted`, `is_text_set`.
+`delta_loss`, `delta_interval` ([low, high] or null: 95 % over texts, of a single text over its predicted tokens),
+`n_telling` (about how many predictions narrow that interval to the budget on either side, or null), `perplexity_ratio`,
+`budget_nats`; `thresholds` [n_layers], the list that the paper's tools read; `recipes`, the masks as interventions;
+`passes` {dense, sparse, rows, frontier_rows}; `tensor`, `activation`, `has_gate`; `n_always`, `n_never`,
+`n_specialised`, `n_neurons`; `methods` [{slug, title, weak_set, thresholded, tensor, skips, paper, reason}], `reason`
+saying why it has no point; `types` (the words of `type_token`); `n_frontier_texts`; `tokens`, `n_tokens`, `n_texts`,
+`n_predicted`, `is_text_set`.
 """
 
 from typing import Any
@@ -30,11 +32,11 @@ import numpy as np
 from analysis.lens import Lens, Measured, Options, Progress, Subject
 from analysis.option import Option
 from analysis.sparsity_dense import points_of
-from analysis.sparsity_findings import findings_of
+from analysis.sparsity_findings import findings_of, ground
 from analysis.sparsity_frontier import frontier_of
 from analysis.sparsity_methods import methods_for
 from analysis.sparsity_quantities import QUANTITIES
-from analysis.sparsity_run import Answer, answer_of, dense_of, needed
+from analysis.sparsity_run import Answer, answer_of, dense_of
 from capture.mask import ACTIVATIONS
 from capture.session import ModelShape
 
@@ -95,7 +97,7 @@ def _numbers(subject: Subject, answer: Answer, p: float, arrays: dict[str, np.nd
     return {
         "p": p,
         **answer.numbers,
-        "sentence": answer.why or _sentence(p, ratio, answer.numbers["perplexity_ratio"]),
+        "sentence": answer.why or f"{_sentence(p, ratio, answer.numbers['perplexity_ratio'])} {ground(answer.numbers)}",
         "activation_ratio": ratio,
         "sparsity": 1 - ratio,
         "thresholds": list(answer.thresholds),
@@ -111,7 +113,6 @@ def _numbers(subject: Subject, answer: Answer, p: float, arrays: dict[str, np.nd
         "tokens": [] if subject.is_text_set else list(subject.session.token_texts(subject.texts[0])),
         "n_tokens": sum(map(len, subject.texts)),
         "n_texts": len(subject.texts),
-        "n_predicted": needed(subject.texts)[0],
         "is_text_set": subject.is_text_set,
     }
 

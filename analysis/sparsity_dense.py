@@ -1,6 +1,7 @@
 """What the one dense pass leaves behind: CETT's curves, losses, and histograms that rivals take thresholds from.
 
-The memory is that of the bins, and one number a text: tokens add nothing.
+The memory is that of the bins, and one number a text: tokens add nothing. A text that is alone keeps its losses by
+token.
 """
 
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ from capture.mask import judged
 from capture.session import ModelSession, ModelShape
 
 SCORE_BINS = LogBins(-24, 16, 7)
+_SUMS = ("score_counts", "input_counts", "n_zeros", "losses", "token_losses")
 INPUT_SITES = ("ln1_out", "z", "ln2_out", "mlp_post")
 """What TEAL thresholds: the inputs of q, k and v (one tensor), of o, of gate and up (one tensor), of down."""
 
@@ -57,6 +59,7 @@ class DensePass:
         self.input_counts = np.zeros((shape.n_layers, len(INPUT_SITES), 2 * SCORE_BINS.n_bins), np.int64)
         self.n_zeros = np.zeros(shape.n_layers, np.int64)
         self.losses = np.zeros(len(texts))
+        self.token_losses = np.zeros(max(len(texts[0]) - 1, 0) if len(texts) == 1 else 0)
         self.kept_passes: dict[str, np.ndarray] = {}
         self._scores = scores_of(shape)
         self._ids = np.array([token for tokens in texts for token in tokens] or [0], np.int64)
@@ -85,7 +88,10 @@ class DensePass:
         targets = torch.from_numpy(self._ids[place[is_predicting]]).to(logits.device)
         rows = logits[torch.from_numpy(is_predicting).to(logits.device)].float()
         losses = torch.nn.functional.cross_entropy(rows, targets, reduction="none")
-        np.add.at(self.losses, text[is_predicting], losses.double().cpu().numpy())
+        by_token = losses.double().cpu().numpy()
+        np.add.at(self.losses, text[is_predicting], by_token)
+        if len(self.losses) == 1:
+            self.token_losses[pos[is_predicting]] = by_token
 
     @cached_property
     def cett(self) -> list[Float[np.ndarray, "edges"]]:
@@ -116,12 +122,12 @@ class DensePass:
             for layer, curve in enumerate(self.curves)
             for name in TailCurve.__dataclass_fields__
         }
-        sums = {name: getattr(self, name) for name in ("score_counts", "input_counts", "n_zeros", "losses")}
+        sums = {name: getattr(self, name) for name in _SUMS}
         return {**curves, **sums, **{f"pass {name}": one for name, one in self.kept_passes.items()}}
 
     def go_on_from(self, state: State) -> None:
         """Take in what `state` gave."""
-        for name in ("score_counts", "input_counts", "n_zeros", "losses"):
+        for name in _SUMS:
             setattr(self, name, state[name])
         for layer, curve in enumerate(self.curves):
             for name in TailCurve.__dataclass_fields__:

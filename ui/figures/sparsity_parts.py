@@ -86,8 +86,8 @@ def cost(report: Report) -> tuple[str, ...]:
     numbers = report.numbers
     if not numbers["is_searched"]:
         return ()
-    interval = numbers["delta_interval"]
-    low_high = f" (95 % interval over texts {interval[0]:+.4f} to {interval[1]:+.4f})" if interval else ""
+    interval, what = numbers["delta_interval"], "texts" if numbers["n_texts"] > 1 else "predicted tokens"
+    low_high = f" (95 % interval over {what} {interval[0]:+.4f} to {interval[1]:+.4f})" if interval else ""
     passes = numbers["passes"]
     return (
         f"The loss goes from {numbers['loss_dense']:.4f} to {numbers['loss_sparse']:.4f} nats a token, "
