@@ -4,12 +4,11 @@ s is the gate score act(W_gate x), in a plain MLP the neuron itself; z is what W
 What a sparse decode could leave unread, as a share of the FFN's weight bytes (W_in, W_out and, where there is one,
 W_gate; all of one size), for a share q of zeros:
 
-- the weak set is known from z alone (zero test, CETT): the rows of W_out, q / 3 with a gate and q / 2 without;
-- it is known from s, which a gated MLP has before W_in is read (top-k, FAT, CATS): rows of W_out and columns of W_in,
-  2 q / 3; without a gate s is z, so q / 2;
+- zero test, top-k, FAT and CETT put zeros on z, so the rows of W_out: q / 3 with a gate and q / 2 without;
+- CATS masks the gate before W_in is read: rows of W_out and columns of W_in, 2 q / 3;
 - TEAL: rows of W_gate and W_in where their shared input is zero, of W_out where its input is.
 
-With an oracle that knew the weak set beforehand all matrices could be left unread for it: q.
+With an oracle that knew the weak set beforehand the matching columns of W_in and W_gate could be left unread too: q.
 """
 
 from collections.abc import Sequence
@@ -55,11 +54,11 @@ class Method:
 LAW = "Luo et al. 2024, arXiv 2411.02335"
 _Z = "mlp_post: what W_out reads"
 _ROWS = "rows of W_out"
-_GATED = "rows of W_out and, with a gate, columns of W_in"
+_CATS = "rows of W_out and columns of W_in"
 METHODS = (
     Method("zero", "Zero test", "s = 0 exactly", "gate score s", _Z, _ROWS, "Mirzadeh et al. 2023, arXiv 2310.04564"),
-    Method("top_k", "Top-k", "all but the k largest |s| of a token", "gate score s", _Z, _GATED, LAW),
-    Method("fat", "FAT-ε", "|s| < ε, one ε for all layers", "gate score s", _Z, _GATED, "Kurtz et al. 2020"),
+    Method("top_k", "Top-k", "all but the k largest |s| of a token", "gate score s", _Z, _ROWS, LAW),
+    Method("fat", "FAT-ε", "|s| < ε, one ε for all layers", "gate score s", _Z, _ROWS, "Kurtz et al. 2020"),
     Method("cett", "CETT", "‖n_i‖ < ε_l, from one CETT target", "‖n_i‖ = |z_i| ‖W_out[i]‖", _Z, _ROWS, LAW),
     Method(
         "cett_ppl",
@@ -76,7 +75,7 @@ METHODS = (
         "|s| below a percentile of its layer",
         "gate score s",
         "the gate's output, so mlp_post too",
-        _GATED,
+        _CATS,
         "Lee et al. 2024, arXiv 2404.08763",
     ),
     Method(
@@ -150,7 +149,7 @@ def skipped_share(slug: str, zero_share: dict[str, float], has_gate: bool) -> fl
     q = zero_share["mlp_post"]
     if slug.startswith("teal"):
         return ((n_matrices - 1) * zero_share["ln2_out"] + q) / n_matrices
-    if slug in ("top_k", "fat", "cats") and has_gate:
+    if slug == "cats":
         return 2 * q / 3
     return q / n_matrices
 
