@@ -77,6 +77,7 @@ class ByRows:
 def batch_tokens(shape: ModelShape, points: Sequence[HookPoint]) -> int:
     """How many tokens a batch may have, so that what is read of it fits in 256 MB."""
     width = {"logits": shape.d_vocab, "mlp_post": shape.d_mlp, "mlp_pre": shape.d_mlp}
+    width["expert_post"] = shape.d_mlp * (shape.n_experts or 1)
     per_token = sum(width.get(at.site, shape.d_model) for at in points)
     return max(1, min(MAX_BATCH_TOKENS, MAX_FLOATS // per_token))
 

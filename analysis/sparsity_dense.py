@@ -18,6 +18,7 @@ from analysis.cett import TailCurve
 from analysis.log_histogram import LogBins, quantile
 from analysis.sparse_pass import LOGITS
 from analysis.stream_state import State
+from capture.experts import SITES
 from capture.hook_point import HookPoint
 from capture.mask import judged
 from capture.session import ModelSession, ModelShape
@@ -41,8 +42,15 @@ def scores_of(shape: ModelShape) -> Scores:
     return Scores("mlp_pre", shape.activation) if shape.has_gate else Scores("mlp_post", "")
 
 
+def n_units(shape: ModelShape) -> int:
+    """How many thresholds there are: one a block, or one for each expert of each block, experts innermost."""
+    return shape.n_layers * (shape.n_experts or 1)
+
+
 def points_of(shape: ModelShape) -> tuple[HookPoint, ...]:
     """The hook points of the dense pass."""
+    if shape.n_experts:
+        return (*(HookPoint(layer, site) for layer in range(shape.n_layers) for site in SITES), LOGITS)
     gate = ("mlp_pre",) if shape.has_gate else ()
     blocks = [HookPoint(layer, site) for layer in range(shape.n_layers) for site in (*gate, *INPUT_SITES)]
     return (*blocks, LOGITS)
@@ -54,7 +62,8 @@ class DensePass:
     def __init__(self, session: ModelSession, texts: Sequence[tuple[int, ...]]) -> None:
         shape = session.shape
         self.session = session
-        self.curves = [TailCurve() for _ in range(shape.n_layers)]
+        self.curves = [TailCurve() for _ in range(n_units(shape))]
+        """One for each unit that has a threshold of its own."""
         self.score_counts = np.zeros((shape.n_layers, SCORE_BINS.n_bins), np.int64)
         self.input_counts = np.zeros((shape.n_layers, len(INPUT_SITES), 2 * SCORE_BINS.n_bins), np.int64)
         self.n_zeros = np.zeros(shape.n_layers, np.int64)
@@ -62,6 +71,7 @@ class DensePass:
         self.token_losses = np.zeros(max(len(texts[0]) - 1, 0) if len(texts) == 1 else 0)
         self.kept_passes: dict[str, np.ndarray] = {}
         self._scores = scores_of(shape)
+        self._is_routed = torch.zeros(0, 0, dtype=torch.bool)
         self._ids = np.array([token for tokens in texts for token in tokens] or [0], np.int64)
         self._starts = np.cumsum([0, *map(len, texts)])
 
@@ -79,8 +89,23 @@ class DensePass:
         if at.site == self._scores.site:
             score = judged(rows, self._scores.through).abs()
             self.score_counts[at.layer] += SCORE_BINS.count(score.numpy())
+        if at.site == "routing_weights":
+            self._is_routed = rows > 0
+        if at.site == "expert_post":
+            self._add_experts(at.layer, rows, str(at))
         if at.site in INPUT_SITES:
             self.input_counts[at.layer, INPUT_SITES.index(at.site)] += SCORE_BINS.count_signed(rows.numpy())
+
+    def _add_experts(self, layer: int, rows: Float[Tensor, "n neurons"], where: str) -> None:
+        """Take in each expert's neurons at the tokens that were routed to it: the weights come just before them."""
+        weights, norms = (self.session.weight(kind, layer) for kind in ("W_out_experts", "W_out_norms"))
+        n_experts, d_mlp = weights.shape[:2]
+        for expert, is_routed in enumerate(self._is_routed.T):
+            own = slice(expert * d_mlp, (expert + 1) * d_mlp)
+            if is_routed.any():
+                z = rows[is_routed, own]
+                self.curves[layer * n_experts + expert].update(z, weights[expert], norms[own], where)
+                self.n_zeros[layer] += int((z == 0).sum())
 
     def _add_losses(self, logits: Tensor, text: Int[np.ndarray, "n"], pos: Int[np.ndarray, "n"]) -> None:
         place = self._starts[text] + pos + 1
@@ -99,9 +124,9 @@ class DensePass:
         return [curve.values() for curve in self.curves]
 
     def nonzero_share(self) -> Float[np.ndarray, "layer"]:
-        """The share of neurons that are not exactly zero, by layer."""
-        entries = np.array([max(curve.n_tokens, 1) for curve in self.curves]) * self.session.shape.d_mlp
-        return 1 - self.n_zeros / entries
+        """The share of neurons that are not exactly zero, by layer; of experts those at the tokens routed to them."""
+        n_tokens = np.array([curve.n_tokens for curve in self.curves]).reshape(len(self.n_zeros), -1).sum(axis=1)
+        return 1 - self.n_zeros / np.maximum(n_tokens * self.session.shape.d_mlp, 1)
 
     def score_quantile(self, share: float) -> Float[np.ndarray, "layer"]:
         """The magnitude of the gate score below which that share of a layer's scores lies, to 0.8 %."""

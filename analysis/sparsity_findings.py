@@ -79,7 +79,7 @@ def _switched_off(numbers: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) 
 def _never(numbers: Mapping[str, Any], arrays: Mapping[str, np.ndarray], is_text_set: bool) -> Finding | None:
     frequency = arrays["neuron_frequency"]
     n = (frequency == 0).sum(axis=1)
-    chance = frequency.shape[1] * (1 - arrays["activation_ratio"]) ** numbers["n_tokens"]
+    chance = frequency.shape[1] * (1 - arrays["activation_ratio"]) ** numbers["n_tokens_a_neuron"]
     ratio = n / np.maximum(chance, 1)
     layer = int(np.argmax(ratio))
     if n[layer] == 0:

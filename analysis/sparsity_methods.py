@@ -105,21 +105,36 @@ def methods_for(shape: ModelShape, is_greedy: bool) -> tuple[dict[str, Any], ...
     rows = [method.to_json() for method in METHODS]
     if not is_greedy:
         rows[SLUGS.index("teal_greedy")]["reason"] = "It takes longer than all the others: switch it on to measure it."
-    if not shape.has_gate:
+    if shape.n_experts:
+        for slug in ("top_k", "fat", "cats", "teal", "teal_greedy"):
+            rows[SLUGS.index(slug)]["reason"] = "It is measured for dense MLPs alone; these are mixtures of experts."
+    elif not shape.has_gate:
         rows[SLUGS.index("cats")]["reason"] = "CATS thresholds a gate, and these MLPs have none."
     return tuple(rows)
 
 
-def cett_masks(edges: Sequence[int]) -> Candidate:
-    """The masks of one threshold a layer, each given as an index of `EDGES`."""
+def cett_masks(edges: Sequence[int], n_experts: int | None = None) -> Candidate:
+    """The masks of one threshold a layer, or one an expert, each given as an index of `EDGES`."""
+    if n_experts:
+        limits = EDGES[list(edges)].reshape(-1, n_experts)
+        points = [HookPoint(layer, "expert_post") for layer in range(len(limits))]
+        return tuple(MaskWeakNeurons(at, tuple(one.tolist())) for at, one in zip(points, limits, strict=True))
     return tuple(
         MaskWeakNeurons(HookPoint(layer, "mlp_post"), float(EDGES[edge])) for layer, edge in enumerate(edges) if edge
     )
 
 
 def edges_for(dense: DensePass, target: float) -> tuple[int, ...]:
-    """Each layer's threshold for a CETT target."""
-    return tuple(edge_for(values, target) for values in dense.cett)
+    """Each layer's or expert's threshold for a CETT target; 0 for an expert that no token was routed to."""
+    return tuple(
+        edge_for(values, target) if curve.n_tokens else 0
+        for values, curve in zip(dense.cett, dense.curves, strict=True)
+    )
+
+
+def masks_at(dense: DensePass, target: float) -> Candidate:
+    """The masks of a CETT target."""
+    return cett_masks(edges_for(dense, target), dense.session.shape.n_experts)
 
 
 def rival(slug: str, dense: DensePass, share: float) -> Candidate:
@@ -157,16 +172,22 @@ def skipped_share(slug: str, zero_share: dict[str, float], has_gate: bool) -> fl
 def frontier_plan(dense: DensePass) -> list[tuple[str, float, Candidate]]:
     """Method, budget and masks of each point of the frontier, but for CETT-PPL's own."""
     plan: list[tuple[str, float, Candidate]] = [("zero", 0.0, ())]
-    plan += [("cett", target, cett_masks(edges_for(dense, target))) for target in TARGETS]
+    plan += [("cett", target, masks_at(dense, target)) for target in TARGETS]
+    if dense.session.shape.n_experts:
+        return plan
     slugs = ("top_k", "fat", "cats", "teal") if dense.session.shape.has_gate else ("top_k", "fat", "teal")
     plan += [(slug, share, rival(slug, dense, share)) for slug in slugs for share in SHARES]
     return plan
 
 
 def mean_zero_shares(zero_share: np.ndarray, points: Sequence[HookPoint]) -> dict[str, float]:
-    """The mean over layers of the share of zeros at each site."""
+    """The mean over layers of the share of zeros at each site; `mlp_post` is of routed experts, where there are any."""
     sites = dict.fromkeys(at.site for at in points)
-    return {
+    means = {
         site: float(np.mean([share for share, at in zip(zero_share, points, strict=True) if at.site == site]))
         for site in sites
     }
+    if "expert_post" in means:
+        # Experts that a token is not routed to are zeros as well, and are left out.
+        means["mlp_post"] = 1 - (1 - means["expert_post"]) / (1 - means["routing_weights"])
+    return means

@@ -18,7 +18,7 @@ from analysis.lens import Progress, Subject
 from analysis.sparse_pass import LOGITS, Candidate, batch_tokens, run_candidates, token_losses
 from analysis.sparsity_dense import DensePass, points_of
 from analysis.sparsity_kept import KeptNeurons
-from analysis.sparsity_methods import cett_masks, edges_for
+from analysis.sparsity_methods import cett_masks, edges_for, masks_at
 from analysis.sparsity_search import STEPS, Bracket, budget_nats, search
 from analysis.stream_state import stream_set, to_bytes
 from analysis.text_bootstrap import interval_over_texts
@@ -43,7 +43,7 @@ class Answer:
 
     @property
     def thresholds(self) -> tuple[float, ...]:
-        """One threshold a layer, on the length of a neuron's output."""
+        """One threshold a layer, or an expert, on the length of a neuron's output."""
         return tuple(float(EDGES[edge]) for edge in self.edges)
 
 
@@ -90,7 +90,7 @@ def answer_of(subject: Subject, dense: DensePass, p: float, progress: Progress) 
     if not why:
         bracket = search(_Passes(subject, dense, n_predicted, progress), budget, tried, _same_thresholds(dense))
     edges = edges_for(dense, bracket.target) if not why else (0,) * len(dense.curves)
-    masks = cett_masks(edges)
+    masks = cett_masks(edges, subject.session.shape.n_experts)
     kept = KeptNeurons(subject.session.shape, subject.texts)
     by_token: list[np.ndarray] = []
 
@@ -169,7 +169,7 @@ class _Passes:
         return [float(one) for one in change.sum(axis=1) / self.n_predicted]
 
     def _run(self, targets: Sequence[int]) -> np.ndarray:
-        candidates = [cett_masks(edges_for(self.dense, target / STEPS)) for target in targets]
+        candidates = [masks_at(self.dense, target / STEPS) for target in targets]
         # At most eleven passes: each gets a part of the bar, and it never runs back.
         share = 0.3 + 0.4 * (1 - 0.75 ** (self.number - 1))
         self.progress(share, f"search, pass {self.number}: {len(targets)} targets at once")

@@ -186,7 +186,7 @@ def test_a_text_alone_has_the_interval_over_its_predicted_tokens():
 def test_an_answer_on_few_predictions_says_so_and_its_finding_counts_for_less():
     numbers = {"n_predicted": 25, "n_telling": 38_349, "delta_interval": [-0.4, 0.3], "budget_nats": 0.01}
     arrays = {"activation_ratio": np.full(2, 0.125), "nonzero_share": np.ones(2), "neuron_frequency": np.ones((2, 4))}
-    numbers |= {"is_searched": True, "p": 1.0, "n_tokens": 26}
+    numbers |= {"is_searched": True, "p": 1.0, "n_tokens_a_neuron": 26}
     (few,) = findings_of(numbers, arrays, True)
     (many,) = findings_of({**numbers, "n_telling": 25}, arrays, True)
     assert (few.score, many.score) == (pytest.approx(3 * (25 / 38_349) ** 0.5), 3)
@@ -223,8 +223,9 @@ def test_losses_that_are_no_numbers_are_refused():
         answer_of(subject, dense, 1.0, quiet)
 
 
-def test_models_without_plain_neurons_or_with_another_activation_are_refused_with_a_sentence():
-    assert "mixtures of experts" in LENS.needs(ModelSession(FAMILIES["mixtral"](), tiny_tokenizer(), name="m").shape)
+def test_models_of_dense_blocks_and_mixtures_or_with_another_activation_are_refused_with_a_sentence():
+    mixed = ModelSession(FAMILIES["qwen3_moe"](), tiny_tokenizer(), name="m").shape
+    assert "Only 2 of its 3 blocks are mixtures" in LENS.needs(mixed)
     other = ModelSession(tiny_llama(hidden_act="tanh"), tiny_tokenizer(), name="t").shape
     assert "activation function is tanh" in LENS.needs(other)
 
