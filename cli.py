@@ -2,18 +2,19 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from analysis.commands import sparsity_law
+from analysis.commands import dashboard, sparsity_law, terminal_progress
 from capture.errors import UserError
 from capture.written_file import write_file
 from data.recipes.training_recipe import TrainingRecipe
 from sae.commands import sae_app, with_fields
+from steering.commands import steer_app
 
 if TYPE_CHECKING:
     from analysis.pipeline import Answer
@@ -30,6 +31,8 @@ app = typer.Typer(
 store_app = typer.Typer(no_args_is_help=True, help="Look at what is kept, ask it by SQL, give its room back.")
 app.add_typer(store_app, name="store")
 app.add_typer(sae_app, name="sae")
+sae_app.command("dashboard")(dashboard)
+app.add_typer(steer_app, name="steer")
 TAKES_LENS_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -98,17 +101,7 @@ def _answer(spec: "Spec", use_store: bool) -> "Answer":
     from capture.models import load_session
 
     with _open_store() if use_store else nullcontext() as store:
-        return pipeline.run(spec, load_session, store, _progress())
-
-
-def _progress() -> Callable[[float, str], None]:
-    """Progress on one line of a terminal; silent where standard error is a file."""
-
-    def show(share: float, words: str) -> None:
-        if sys.stderr.isatty():
-            typer.echo(f"\r\x1b[2K{share:4.0%} {words}", nl=share >= 1, err=True)
-
-    return show
+        return pipeline.run(spec, load_session, store, terminal_progress())
 
 
 def _show(answer: "Answer", out: Path | None) -> None:
@@ -136,7 +129,7 @@ def export_view(
     from capture.models import load_session
     from ui.view_export import export, view_named
 
-    lines = export(lambda: view_named(link, load_session, _open_store, _progress()), html, data, figures, file)
+    lines = export(lambda: view_named(link, load_session, _open_store, terminal_progress()), html, data, figures, file)
     typer.echo("\n".join(lines))
 
 

@@ -20,6 +20,8 @@ MIN_FIRED = 3
 MIN_TOKENS = 8
 """The FVU of fewer tokens says little: their own mean explains most of their variance."""
 N_OF_ONE_TOKEN = 2
+MAX_SERIES = 40
+"""Tokens that the small picture beside a sentence has room for."""
 
 
 def findings_of(
@@ -45,9 +47,11 @@ def findings_of(
     return tuple(sorted(found, key=lambda one: -one.score))
 
 
-def _finding(sentence: str, magnitude: float, unit: str, usual: float, place: dict[str, Any]) -> Finding:
+def _finding(
+    sentence: str, magnitude: float, unit: str, usual: float, place: dict[str, Any], series: tuple[float, ...] = ()
+) -> Finding:
     score = log2(magnitude / usual) if magnitude > 0 and usual > 0 else 0.0
-    return Finding(sentence, float(magnitude), unit, score, place)
+    return Finding(sentence, float(magnitude), unit, score, place, series=series)
 
 
 def _place(counts: Counts, latent: int, is_text_set: bool) -> dict[str, Any]:
@@ -97,6 +101,7 @@ def _loudest(
         "times the median token's strongest",
         1.0,
         {"latent": latent, "pos": pos},
+        tuple(strongest.tolist()) if len(strongest) <= MAX_SERIES else (),
     )
 
 

@@ -19,6 +19,7 @@ from capture.hook_point import HookPoint
 from capture.intervention import Intervention
 from capture.session import ModelSession, ModelShape
 
+BY_LAYER_AND_TOKEN = ("layer", "pos")
 Options = Mapping[str, OptionValue]
 Progress = Callable[[float, str], None]
 """Called with the share done, in [0, 1], and a few words; raises to cancel."""
@@ -83,6 +84,11 @@ class Lens:
     settle: Callable[[Options, str], Options] = lambda options, fingerprint: options
     """The options with names and defaults replaced by what they mean for the model of a fingerprint today, such as the
     digest of an SAE; the Report is kept under these, and says them."""
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether it has numbers for each layer and token, which Compare puts side by side."""
+        return any(one.axes == BY_LAYER_AND_TOKEN for one in self.quantities)
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,11 @@ def series_lenses() -> dict[str, SeriesLens]:
 def known_lenses() -> dict[str, AnyLens]:
     """Every lens of every kind by slug."""
     return {**lenses(), **report_lenses(), **series_lenses()}
+
+
+def comparable_lens() -> str:
+    """The slug of the first lens whose numbers can be compared: it stands in for views that have none such."""
+    return next(slug for slug, lens in lenses().items() if lens.is_comparable)
 
 
 def _in_modules(name: str) -> list[Any]:

@@ -20,6 +20,7 @@ from analysis.lens import (
     ReportLens,
     SeriesLens,
     Subject,
+    comparable_lens,
     find_lens,
     known_lenses,
     lenses,
@@ -36,13 +37,11 @@ from analysis.text_set import read_text_set
 from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.intervention import Intervention, operator_from_recipe
-from capture.models import model_stamp
+from capture.models import FINGERPRINT, model_stamp
 from capture.session import ModelSession
 from capture.store import ActivationStore
 from capture.store_timings import size_class
 
-FINGERPRINT = "fingerprint"
-"""What the store remembers of a model by its files, so that a stored Report opens without loading it."""
 EVERY_LENS = "what_stands_out"
 """The page that shows the Reports of all lenses for one text."""
 
@@ -183,7 +182,7 @@ def _side(text: str, name: str, load: Load, store: ActivationStore | None, progr
         title = find_lens(spec.lens).title
         raise UserError(f"A view of {title} cannot be compared.", "Choose a link to a page of one model and its text.")
     if spec.lens == EVERY_LENS:
-        spec = spec.with_(lens=next(iter(lenses())), options={})
+        spec = spec.with_(lens=comparable_lens(), options={})
     return run(spec, load, store, progress).report
 
 

@@ -34,6 +34,7 @@ from sae.shelf import SHORT, Shelved, find_shelved, load_shelved, shelved
 from sae.training_record import training_curve
 
 NONE, ALL = "none", "all"
+LOSS_RECOVERED = "loss_recovered_zero"
 QUANTITIES = (
     Quantity("density", "share of tokens it fires on", ("latent",), is_log=True),
     Quantity("token_fvu", "squared error over variance", ("pos",)),
@@ -45,6 +46,7 @@ OPTIONS = (
         "SAE",
         "Name or digest of a sparse autoencoder on the shelf; none given, the first that was trained on this model.",
         "",
+        is_of_model=True,
     ),
     Option(
         "labels",
@@ -58,6 +60,7 @@ OPTIONS = (
         "Beside",
         "SAEs of the same model to measure on the same text: their digests with commas, or all.",
         "",
+        is_of_model=True,
     ),
     Option(
         "scaling",
@@ -167,11 +170,12 @@ def sentence_of(numbers: Mapping[str, Any], table: Evaluation | None) -> str:
     name = numbers["sae"]["name"]
     if table is None:
         return f"A text must have a token after those that {name} leaves out, and one to predict: give a longer text."
-    fvu, delta, recovered = (table.value(row) for row in ("fvu", "delta_ce", "loss_recovered_zero"))
-    said = [f"On {table.n_tokens:,} tokens of {_texts(table.n_texts)}"]
-    said.append("" if fvu is None else f", FVU {fvu:.3g}")
-    said.append(f"; with its output in place of the activation the model loses {delta:.3g} nats a token more")
-    said.append("." if recovered is None else f", {recovered:.1%} of what zeros cost recovered.")
+    fvu, clean, spliced, recovered = (table.value(row) for row in ("fvu", "ce_clean", "ce_spliced", LOSS_RECOVERED))
+    said = [f"On {table.n_tokens:,} tokens of {_texts(table.n_texts)}{'' if fvu is None else f': FVU {fvu:.3g}'}."]
+    said.append(
+        f" With its output in place of the activation the loss goes from {clean:.3f} to {spliced:.3f} nats a token"
+    )
+    said.append("." if recovered is None else f": loss recovered {recovered:.3f} of what zeros cost.")
     if not numbers["fits"]:
         said.append(f" {name} was not trained on this very model.")
     if table.n_texts < 2:
@@ -198,7 +202,7 @@ def _arrays(subject: Subject, one: Shelved, table: Evaluation | None) -> dict[st
 
 def _point(one: Shelved, table: Evaluation) -> dict[str, Any]:
     row = {row.name: row for row in table.rows}
-    recovered = row["loss_recovered_zero"]
+    recovered = row[LOSS_RECOVERED]
     return {
         "name": one.name,
         "digest": one.digest[:SHORT],
@@ -206,7 +210,7 @@ def _point(one: Shelved, table: Evaluation) -> dict[str, Any]:
         "k": one.facts.k,
         "l0": row["l0"].value,
         "fvu": row["fvu"].value,
-        "loss_recovered_zero": recovered.value,
+        LOSS_RECOVERED: recovered.value,
         "low": recovered.low,
         "high": recovered.high,
     }

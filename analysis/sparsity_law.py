@@ -31,7 +31,7 @@ from analysis.sparse_pass import run_candidates
 from analysis.sparsity_dense import DensePass, points_of
 from analysis.sparsity_law_report import Point, report_of
 from analysis.sparsity_methods import cett_masks
-from analysis.sparsity_search import STEPS, search
+from analysis.sparsity_search import STEPS, budget_nats, search
 from capture.checkpoints import TrainedModel
 from capture.errors import UserError
 from capture.hook_point import HookPoint
@@ -83,25 +83,31 @@ def measure(series: Series, options: Options, progress: Progress) -> Measured:
     sessions, n = Sessions(series), len(series.checkpoints)
     seen: dict[str, Seen] = {}
     for number, one in enumerate(series.checkpoints):
-        progress(0.5 * number / n, f"running {one.name} as it is")
-        seen[one.name] = _dense(sessions.open(one), series)
+        part = _at(progress, 0.5 * number / n, f"running {one.name} as it is")
+        seen[one.name] = _dense(sessions.open(one), series, part)
     p = float(options["p"])
     steps = _joint_target(sessions, seen, series.checkpoints[-N_JOINT:], p, progress)
     points = []
     for number, one in enumerate(series.checkpoints):
-        progress(0.85 + 0.15 * number / n, f"running {one.name} without its weak neurons")
+        part = _at(progress, 0.85 + 0.15 * number / n, f"running {one.name} without its weak neurons")
         is_joint = number >= n - N_JOINT
-        points.append(_point(one, sessions.open(one), seen[one.name], steps, is_joint))
+        points.append(_point(one, sessions.open(one), seen[one.name], steps, is_joint, part))
     progress(1.0, "done")
     return report_of(points, sessions.open(series.checkpoints[-1]).shape.activation, p, steps / STEPS)
 
 
-def _dense(session: ModelSession, series: Series) -> Seen:
+def _at(progress: Progress, share: float, doing: str) -> Progress:
+    """Progress whose bar stands still while its words go on; raising cancels all the same."""
+    progress(share, doing)
+    return lambda _, words: progress(share, f"{doing}: {words}")
+
+
+def _dense(session: ModelSession, series: Series, progress: Progress) -> Seen:
     texts = tuple(session.tokens(text, series.bos) for text in series.texts)
     if not any(len(tokens) > 1 for tokens in texts):
         raise UserError("Perplexity needs a predicted token, and no text here has two tokens.", "Choose longer texts.")
     dense = DensePass(session, texts)
-    session.stream(texts, points_of(session.shape), dense.update)
+    session.stream(texts, points_of(session.shape), dense.update, progress=progress)
     curves = dense.curves
     return Seen(
         texts, tuple(one.values() for one in curves), tuple(one.kept() for one in curves), float(dense.losses.sum())
@@ -116,28 +122,33 @@ def _joint_target(
 
     def log_mean_ratios(targets: Sequence[int]) -> list[float]:
         nonlocal n_tried
-        progress(0.5 + 0.35 * n_tried / (n_tried + 4), f"looking for the joint CETT target, pass {n_tried + 1}")
+        share = 0.5 + 0.35 * n_tried / (n_tried + 4)
+        part = _at(progress, share, f"looking for the joint CETT target, pass {n_tried + 1}")
         n_tried += 1
-        rises = np.array([_rises(sessions.open(one), seen[one.name], targets) for one in joint])
+        rises = np.array([_rises(sessions.open(one), seen[one.name], targets, part) for one in joint])
         return [float(one) for one in np.log(np.mean(np.exp(rises), axis=0))]
 
     def is_same(low: int, high: int) -> bool:
         return all(seen[one.name].edges(low) == seen[one.name].edges(high) for one in joint)
 
-    return search(log_mean_ratios, p, {}, is_same).low
+    return search(log_mean_ratios, budget_nats(p), {}, is_same).low
 
 
-def _rises(session: ModelSession, seen: Seen, targets: Sequence[int]) -> Float[np.ndarray, "targets"]:
+def _rises(
+    session: ModelSession, seen: Seen, targets: Sequence[int], progress: Progress
+) -> Float[np.ndarray, "targets"]:
     """The rise of the mean loss at each target, in nats a token."""
     masks = [cett_masks(seen.edges(target)) for target in targets]
-    sums = run_candidates(session, seen.texts, masks, []).losses.sum(axis=1)
+    sums = run_candidates(session, seen.texts, masks, [], progress=progress).losses.sum(axis=1)
     return (sums - seen.loss_sum) / seen.n_predicted
 
 
-def _point(one: TrainedModel, session: ModelSession, seen: Seen, steps: int, is_joint: bool) -> Point:
+def _point(
+    one: TrainedModel, session: ModelSession, seen: Seen, steps: int, is_joint: bool, progress: Progress
+) -> Point:
     edges = seen.edges(steps)
     dense = seen.loss_sum / seen.n_predicted
-    rise = float(_rises(session, seen, [steps])[0])
+    rise = float(_rises(session, seen, [steps], progress)[0])
     ratios = tuple(float(kept[edge]) for kept, edge in zip(seen.kept, edges, strict=True))
     return Point(one.name, one.n_tokens, ratios, dense, dense + rise, is_joint)
 

@@ -47,10 +47,11 @@ class Law:
     b: float = 0.0
 
     def ratio(self, tokens_b: Points) -> Points:
-        """The activation ratio after so many billions of tokens."""
-        if self.form == RELU:
-            return np.exp(-self.c * tokens_b**self.alpha + self.b) + self.limit
-        return self.limit - self.c / tokens_b**self.alpha
+        """The activation ratio after so many billions of tokens; infinite where the parameters are extreme."""
+        with np.errstate(all="ignore"):
+            if self.form == RELU:
+                return np.exp(-self.c * tokens_b**self.alpha + self.b) + self.limit
+            return self.limit - self.c / tokens_b**self.alpha
 
 
 # Table 1 of the paper: parameters of the models without embeddings, in billions.
@@ -135,7 +136,8 @@ def _check(form: str, x: Points, y: Points) -> None:
 
 
 def _law(form: str, theta: Theta) -> Law:
-    alpha, c = np.exp(theta[:2].clip(-60, 60)).tolist()
+    # Beyond these the law is a step, and its powers have no number.
+    alpha, c = np.exp(theta[:2].clip((-12, -60), (3, 60))).tolist()
     return Law(form, alpha, c, float(theta[-1]), float(theta[2]) if form == RELU else 0.0)
 
 
@@ -145,8 +147,7 @@ def _theta(law: Law) -> Theta:
 
 
 def _residuals(form: str, theta: Theta, x: Points, y: Points) -> Points:
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.nan_to_num(_law(form, theta).ratio(x) - y, nan=1e6, posinf=1e6, neginf=-1e6).clip(-1e6, 1e6)
+    return np.nan_to_num(_law(form, theta).ratio(x) - y, nan=1e6, posinf=1e6, neginf=-1e6).clip(-1e6, 1e6)
 
 
 def _loss(form: str, theta: Theta, x: Points, y: Points) -> float:
@@ -186,7 +187,12 @@ def _improved(form: str, start: Theta, x: Points, y: Points) -> Theta:
 def _jacobian(form: str, theta: Theta, x: Points) -> Float64[np.ndarray, "points parameters"]:
     """Derivatives of A(D) by log alpha, log c, [b,] A0."""
     law = _law(form, theta)
-    if form == RELU:
+    with np.errstate(all="ignore"):
+        return _derivatives(law, x)
+
+
+def _derivatives(law: Law, x: Points) -> Float64[np.ndarray, "points parameters"]:
+    if law.form == RELU:
         power = law.c * x**law.alpha
         height = np.exp(-power + law.b)
         by_alpha = -height * power * law.alpha * np.log(x)
@@ -201,7 +207,7 @@ def _covariance(
     """s^2 (J'J)^-1; None where there are no more points than parameters, or J has not the full rank."""
     n_points, n_parameters = jacobian.shape
     scale = np.linalg.norm(jacobian, axis=0)
-    if n_points <= n_parameters or not (scale > 0).all():
+    if n_points <= n_parameters or not (scale > 0).all() or not np.isfinite(jacobian).all():
         return None
     if np.linalg.matrix_rank(jacobian / scale, tol=1e-9) < n_parameters:
         return None

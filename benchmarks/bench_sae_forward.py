@@ -10,9 +10,11 @@ import logging
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from benchmarks.record import interleaved, percentiles, ratios, record
 from benchmarks.sae_problem import SHAPES, Problem, problem
@@ -47,6 +49,12 @@ def dense(given: Problem) -> Callable[[], Tensor]:
 
 
 def saelens(given: Problem) -> Callable[[], Tensor]:
+    """SAELens's TopK SAE, encode and decode."""
+    sae = saelens_sae(given)
+    return lambda: sae(given.x)
+
+
+def saelens_sae(given: Problem) -> Any:
     """SAELens's TopK SAE with the same weights."""
     from sae_lens import TopKSAE, TopKSAEConfig
 
@@ -55,7 +63,22 @@ def saelens(given: Problem) -> Callable[[], Tensor]:
     weights = {"W_enc": given.W_enc, "b_enc": given.b_enc, "W_dec": given.W_dec, "b_dec": given.b_dec}
     for name, value in weights.items():
         getattr(sae, name).data = value
-    return lambda: sae(given.x)
+    return sae
+
+
+def bag_decode(given: Problem) -> Callable[[], Tensor]:
+    """Plain torch with embedding_bag in place of the written-out codes."""
+
+    def forward() -> Tensor:
+        values, indices = (given.x @ given.W_enc + given.b_enc).relu().topk(given.k, dim=1)
+        return embedding_bag(indices, given.W_dec, per_sample_weights=values, mode="sum") + given.b_dec
+
+    return forward
+
+
+def float32_product(given: Problem) -> Callable[[], Tensor]:
+    """The encoder's product alone, in float32."""
+    return lambda: given.x @ given.W_enc
 
 
 def bf16_product(given: Problem) -> Callable[[], Tensor]:
@@ -64,7 +87,15 @@ def bf16_product(given: Problem) -> Callable[[], Tensor]:
     return lambda: low @ weight.t()
 
 
-VARIANTS = {"ours": ours, "dense torch": dense, "SAELens TopK": saelens, "bf16 product": bf16_product}
+VARIANTS = {
+    "ours": ours,
+    "dense torch": dense,
+    "SAELens TopK": saelens,
+    "torch + embedding_bag": bag_decode,
+    "bf16 product": bf16_product,
+    "float32 product": float32_product,
+}
+WHOLE = ("ours", "dense torch", "SAELens TopK", "torch + embedding_bag")
 
 
 def peak_mb(name: str, shape: tuple[int, int, int]) -> float:
@@ -114,7 +145,7 @@ def main() -> None:
         for name, over in (("dense torch", "ours"), ("SAELens TopK", "ours"), ("ours", "bf16 product")):
             found = percentiles(ratios(seconds, name, over))
             rows.append({**shared, "mode": f"{name} / {over}", "metric": "time", "unit": "ratio", **found})
-        peaks = {name: peak_mb(name, shape) for name in ("ours", "dense torch", "SAELens TopK")}
+        peaks = {name: peak_mb(name, shape) for name in WHOLE}
         for name, peak in peaks.items():
             rows.append({**shared, "mode": name, "metric": "peak memory", "unit": "MB", **percentiles([peak])})
         record(rows)

@@ -8,6 +8,7 @@ import logging
 
 import torch
 
+from benchmarks.bench_sae_forward import saelens_sae
 from benchmarks.record import interleaved, percentiles, ratios, record
 from benchmarks.sae_problem import SHAPES, Problem, problem
 from kernels.encoder_pack import pack_encoder
@@ -20,12 +21,14 @@ _LOG = logging.getLogger(__name__)
 def variants(given: Problem):
     """What is timed, by name."""
     pack = pack_encoder(given.W_enc, given.b_enc)
-    low = given.x.bfloat16()
+    low, weight = given.x.bfloat16(), pack.weight.bfloat16()
+    sae = saelens_sae(given)
     return {
         "ours": lambda: topk_encode(given.x, given.W_enc, given.b_enc, given.k, pack=pack),
         "ours, not rescored": lambda: topk_encode(given.x, given.W_enc, given.b_enc, given.k, pack=pack, exact=False),
         "torch matmul + topk": lambda: (given.x @ given.W_enc + given.b_enc).relu().topk(given.k, dim=1),
-        "bf16 product": lambda: low @ pack.weight_bf16.t(),
+        "SAELens encode": lambda: sae.encode(given.x),
+        "bf16 product": lambda: low @ weight.t(),
         "float32 product": lambda: given.x @ given.W_enc,
         "pack": lambda: pack_encoder(given.W_enc, given.b_enc),
     }
@@ -55,10 +58,12 @@ def main() -> None:
                 "unit": "ratio",
                 **percentiles(ratios(seconds, "ours", name)),
             }
-            for name in ("torch matmul + topk", "bf16 product", "float32 product")
+            for name in ("torch matmul + topk", "SAELens encode", "bf16 product", "float32 product")
         ]
         share = {"p20": float(same), "p50": float(same), "p80": float(same)}
         rows.append({**shared, "mode": "rows with the reference's set", "metric": "share", "unit": "ratio", **share})
+        held = percentiles([pack_encoder(given.W_enc, given.b_enc).n_bytes / 1e6])
+        rows.append({**shared, "mode": "pack", "metric": "memory", "unit": "MB", **held})
         redone = found.n_redone / len(given.x)
         rows.append(
             {

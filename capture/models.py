@@ -100,6 +100,10 @@ def _n_params(folder: Path) -> int:
     return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
 
 
+FINGERPRINT = "fingerprint"
+"""What the store remembers of a model by its stamp, so that a stored Report opens without loading it."""
+
+
 def model_folder(name: str) -> Path | None:
     """The folder of a catalogue name or of a local path; None for a model of the hub or of no place."""
     entry = _CATALOGUE.get(name)

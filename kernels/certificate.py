@@ -31,15 +31,12 @@ class RowNorms:
     rounded: Float32[Tensor, "rows"]
     is_sound: Bool[Tensor, "rows"]
 
-    def at(self, rows: slice) -> "RowNorms":
-        """Those of some of the rows."""
-        return RowNorms(self.rounding[rows], self.rounded[rows], self.is_sound[rows])
-
 
 def row_norms(x: Float32[Tensor, "rows d_in"], x_bf16: BFloat16[Tensor, "rows d_in"], pack: EncoderPack) -> RowNorms:
     """The norms of rows that are multiplied with a pack."""
     d_in = x.shape[1]
-    whole, rounded = x.norm(dim=1), x_bf16.float().norm(dim=1)
+    whole = x.norm(dim=1)
+    rounded = torch.linalg.vector_norm(x_bf16, dim=1, dtype=torch.float32)
     rounding = torch.sub(x, x_bf16).norm(dim=1) + SUM_ROUNDING * d_in * (whole + rounded) + SMALLEST * d_in
     reach = whole * pack.largest[0] + pack.largest[1]
     # A NaN anywhere makes the comparison false.

@@ -14,7 +14,7 @@ CHUNK = 64
 """Latents that the GPU's kernels look at together: neighbours, the width of one program."""
 CPU_CHUNK = 16
 """On a CPU they lie a stride apart, so that the maxima of all chunks are vertical: 6 to 20 times as fast."""
-TILE = 32768
+TILE = 8192
 """Most latents that a CPU multiplies at a time."""
 ROUND_TO = 128
 """Tiles are padded to whole chunks, whose number is a multiple of 8."""

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from kernels.encoder_pack import EncoderPack
 from kernels.topk import TopK, topk
-from kernels.topk_encode import topk_encode
+from kernels.topk_encode import STALE, encode_with, topk_encode
 
 FIRST_TRY = 4
 """How many times the mean number of latents a row is asked for first."""
@@ -67,19 +68,24 @@ def threshold_encode(
     b_enc: Float[Tensor, "d_sae"],
     threshold: Float[Tensor, "d_sae"],
     expected: int = 64,
+    *,
+    pack: EncoderPack | None = None,
 ) -> TopK:
     """Every pre-activation above its latent's threshold (JumpReLU, Rajamanoharan et al. 2024, arXiv 2407.14435).
 
-    BatchTopK at inference is the same threshold for all latents. `expected` is how many a row has about. Raises
-    ValueError for a negative threshold, which would let through what a ReLU stops.
+    BatchTopK at inference is the same threshold for all latents. `expected` is how many a row has about; `pack` is
+    `pack_encoder(W_enc, b_enc, threshold)`. Raises ValueError for a negative threshold, which would let through what a
+    ReLU stops, and for a pack of other or changed weights.
     """
     if bool((threshold < 0).any()):
         raise ValueError(f"Thresholds must be 0 or more; the lowest is {float(threshold.min()):g}.")
+    if pack is not None and not pack.is_of(W_enc, b_enc, threshold):
+        raise ValueError(STALE)
     d_sae = W_enc.shape[1]
     width = min(FIRST_TRY * expected, d_sae)
     while True:
         # What is left above the threshold is positive, so the largest of it are what a ReLU and a top-k give.
-        above = topk_encode(x, W_enc, b_enc - threshold, width).codes
+        above = encode_with(x, W_enc, b_enc - threshold, width, pack).codes
         if width == d_sae or not bool((above.values > 0).all(dim=1).any()):
             is_kept = above.values > 0
             return _packed(above.values + threshold[above.indices] * is_kept, above.indices, is_kept)

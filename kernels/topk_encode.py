@@ -4,6 +4,8 @@ Certified mixed precision (exact=True), on CPU and GPU alike:
 1. Multiply column tiles in bfloat16. 2. Bound the error of each product from norms (`certificate`).
 3. The k-th largest lower bound is a floor: whatever may reach it is a candidate. 4. Score the candidates in float32.
 The set and the values are those of the float32 reference, up to float32 rounding; ties go to the lower index.
+Rows with NaN or infinity, or whose products may leave float32's range, get the reference's own answer: NaN counts as
+larger than everything, and stays NaN. So do rows with more candidates than there is room for; `n_redone` counts both.
 The TopK SAE is that of Gao et al. 2024 (arXiv 2406.04093), section 2.3.
 """
 

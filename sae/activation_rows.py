@@ -4,7 +4,7 @@ The order of texts and of rows follows from the seed alone, and a buffer can be 
 training that goes on after a stop sees the rows it would have seen.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,10 +68,7 @@ class ActivationRows:
             kept.append(values[pos >= first].cpu())
 
         self.session.stream(self._texts_of(index), (self.at,), take, progress=progress)
-        rows = torch.cat(kept)
-        if self.choice.massive_ratio:
-            norms = rows.float().norm(dim=1)
-            rows = rows[norms <= self.choice.massive_ratio * norms.median()]
+        rows = without_massive(torch.cat(kept), self.choice.massive_ratio)
         draw = torch.Generator().manual_seed(self.seed * 1_000_003 + index)
         return rows[torch.randperm(len(rows), generator=draw)]
 
@@ -87,6 +84,14 @@ class ActivationRows:
         """How the texts of an epoch are split; by their mean length, so that it is the same in every order."""
         per_buffer = max(1, int(self.choice.buffer_rows * len(self.texts) / self.n_tokens))
         return [*range(0, len(self.texts), per_buffer), len(self.texts)]
+
+
+def without_massive(rows: Float[Tensor, "rows d"], ratio: float) -> Float[Tensor, "kept d"]:
+    """The rows whose norm is at most a multiple of the median norm; all of them for a multiple of 0."""
+    if not ratio:
+        return rows
+    norms = rows.float().norm(dim=1)
+    return rows[norms <= ratio * norms.median()]
 
 
 def width_at(session: ModelSession, at: HookPoint) -> int:
@@ -111,10 +116,14 @@ def windows_of(session: ModelSession, folder: Path, choice: RowChoice) -> TokenW
         raise UserError(f"The folder {folder} must hold .txt files to train on; it has none.", "Name another folder.")
     windows = TokenWindows()
     for path in files:
-        for document in documents_of(path):
-            found = session.windows(document, choice.window, choice.bos)
-            windows.extend(window for window in found if len(window) > 1)
+        windows.extend(windows_of_texts(session, documents_of(path), choice.window, choice.bos))
     return windows
+
+
+def windows_of_texts(session: ModelSession, texts: Iterable[str], width: int, bos: bool) -> list[tuple[int, ...]]:
+    """Texts as windows of tokens, each led by BOS where asked; windows of a single token are left out."""
+    windows = [window for text in texts for window in session.windows(text, width, bos)]
+    return [window for window in windows if len(window) > 1]
 
 
 def _is_held_out(path: Path) -> bool:

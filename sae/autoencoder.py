@@ -83,8 +83,17 @@ class Autoencoder:
         return {name: value for name, value in found.items() if value is not None}
 
     @cached_property
-    def _packed(self) -> EncoderPack:
-        return pack_encoder(self.W_enc, self.b_enc)
+    def _packed(self) -> EncoderPack | None:
+        weights = [self.W_enc, *self._bias_and_threshold]
+        if any(one.requires_grad or one.is_inference() for one in weights):
+            return None
+        return pack_encoder(*(weights[:2] if self.facts.kind == "topk" else weights))
+
+    @cached_property
+    def _bias_and_threshold(self) -> tuple[Tensor, Tensor]:
+        """What a latent's pre-activation is added to, and must exceed."""
+        bias = self.b_enc if self.gate is None else self.gate.b_gate
+        return bias, self.threshold if self.threshold is not None else torch.zeros_like(bias)
 
     def _read(self, x: Tensor) -> tuple[Tensor, Any]:
         read, scaling = normalise(x.float(), self.facts.normalisation, self.facts.norm_constant)
@@ -94,18 +103,16 @@ class Autoencoder:
         centred = read - self.b_dec if self.facts.subtracts_b_dec else read
         if self.facts.kind == "topk":
             assert self.facts.k is not None  # checked where an Autoencoder is made
-            pack = None if self.W_enc.requires_grad else self._packed
-            return topk_encode(centred, self.W_enc, self.b_enc, self.facts.k, pack=pack).codes
+            return topk_encode(centred, self.W_enc, self.b_enc, self.facts.k, pack=self._packed).codes
         if self.facts.kind == "gated":
             return self._encode_gated(centred)
-        threshold = self.threshold if self.threshold is not None else torch.zeros_like(self.b_enc)
-        return threshold_encode(centred, self.W_enc, self.b_enc, threshold)
+        return threshold_encode(centred, self.W_enc, *self._bias_and_threshold, pack=self._packed)
 
     def _encode_gated(self, centred: Tensor) -> TopK:
         """Latents whose gate p + b_gate is open, at their magnitude ReLU(exp(r_mag) p + b_mag)."""
         assert self.gate is not None  # checked where an Autoencoder is made
         b_gate, b_mag, r_mag = self.gate.b_gate, self.gate.b_mag, self.gate.r_mag
-        is_open, indices = threshold_encode(centred, self.W_enc, b_gate, torch.zeros_like(b_gate))
+        is_open, indices = threshold_encode(centred, self.W_enc, *self._bias_and_threshold, pack=self._packed)
         magnitude = (r_mag[indices].exp() * (is_open - b_gate[indices]) + b_mag[indices]).relu() * (is_open > 0)
         values, order = magnitude.sort(dim=1, descending=True, stable=True)
         return TopK(values, indices.gather(1, order).masked_fill(values == 0, 0))

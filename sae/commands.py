@@ -1,10 +1,13 @@
 """`python cli.py sae …`: train, evaluate and convert SAEs."""
 
+import ast
 import inspect
 import json
+import textwrap
 import time
 from collections.abc import Callable
 from dataclasses import fields
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,8 +18,10 @@ from sae.row_choice import RowChoice
 from sae.sae_recipe import SaeRecipe
 
 # Modules that load torch are imported inside the commands, so that --help answers at once.
-sae_app = typer.Typer(no_args_is_help=True, help="Train, evaluate and convert sparse autoencoders.")
+sae_app = typer.Typer(no_args_is_help=True, help="Train, evaluate, convert and look at sparse autoencoders.")
 TELL_S = 10.0
+N_PROVED = 20
+NAMED = "Folder of an SAE in any known layout, an OpenAI .pt file, or release/id of SAELens's registry."
 Model = Annotated[str, typer.Option(help="Bundled name, transformers folder or hub name.")]
 
 
@@ -31,15 +36,28 @@ def with_fields(*kinds: Any) -> Callable[[Callable[..., None]], Callable[..., No
                 field.name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=field.default,
-                annotation=Annotated[field.type, typer.Option(rich_help_panel=kind.__name__)],
+                annotation=Annotated[
+                    field.type, typer.Option(help=said.get(field.name), rich_help_panel=kind.__name__)
+                ],
             )
-            for kind in kinds
+            for kind, said in ((kind, field_words(kind)) for kind in kinds)
             for field in fields(kind)
         ]
         command.__signature__ = signature.replace(parameters=[*own, *flags])  # type: ignore[attr-defined]
         return command
 
     return change
+
+
+def field_words(kind: Any) -> dict[str, str]:
+    """What the source of a dataclass says under each field, on one line."""
+    (declared,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(declared, ast.ClassDef)  # a dataclass is one
+    said = {}
+    for one, after in pairwise(declared.body):
+        if isinstance(one, ast.AnnAssign) and isinstance(one.target, ast.Name) and isinstance(after, ast.Expr):
+            said[one.target.id] = " ".join(str(ast.literal_eval(after.value)).split())
+    return said
 
 
 @sae_app.command("train")
@@ -212,21 +230,23 @@ def _train_grid(
 
 @sae_app.command("convert")
 def convert(
-    folder: Annotated[Path, typer.Argument(help="Folder of an SAE in any known layout, or an OpenAI .pt file.")],
+    sae: Annotated[str, typer.Argument(help=NAMED)],
     out: Annotated[Path, typer.Argument(help="Folder to write.")],
     layout: Annotated[str, typer.Option("--to", help="saelens or sparsify.")] = "saelens",
 ) -> None:
     """Write an SAE in another library's layout."""
-    from sae.library import load_sae, save_sae
+    from sae.library import save_sae
+    from sae.shelf import load_named
 
-    sae = load_sae(folder)
-    save_sae(sae, out, layout)
-    typer.echo(f"{sae.facts.kind}, {sae.facts.d_sae:,} latents, digest {sae.digest}, written to {out} as {layout}")
+    found = load_named(sae)
+    save_sae(found, out, layout)
+    facts = found.facts
+    typer.echo(f"{facts.kind}, {facts.d_sae:,} latents, digest {found.digest}, written to {out} as {layout}")
 
 
 @sae_app.command("list")
 def list_saes() -> None:
-    """List the SAEs that can be named: bundled, trained in the app, and opened."""
+    """List the SAEs that can be named: bundled, trained in the app, fetched, and opened."""
     from sae.shelf import shelved
     from sae.shelf_words import shelf_lines
 
@@ -235,10 +255,25 @@ def list_saes() -> None:
 
 @sae_app.command("open")
 def open_sae(
-    folder: Annotated[Path, typer.Argument(help="Folder of an SAE in any known layout, or an OpenAI .pt file.")],
+    sae: Annotated[str, typer.Argument(help=NAMED)],
+    model: Annotated[str | None, typer.Option(help="Model to prove it on, by reconstruction of a few texts.")] = None,
+    text: Annotated[Path | None, typer.Option(help="A .txt file to prove it on, in place of the tour's texts.")] = None,
 ) -> None:
     """Put an SAE on the shelf, so that the app and --sae find it by name or digest."""
-    from sae.shelf import put_on_shelf
+    from sae import shelf
     from sae.shelf_words import shelf_lines
 
-    typer.echo("\n".join(shelf_lines([put_on_shelf(folder)])))
+    one = shelf.open_sae(sae)
+    typer.echo("\n".join(shelf_lines([one])))
+    if model is not None:
+        from capture.models import load_session
+        from sae.activation_rows import documents_of
+        from sae.proving import proof_words, prove
+
+        texts = documents_of(text)[:N_PROVED] if text else _tour()
+        typer.echo(proof_words(prove(shelf.load_shelved(one.digest), load_session(model), texts)))
+
+
+def _tour() -> list[str]:
+    path = Path(__file__).parent.parent / "data" / "texts" / "tour.json"
+    return [str(text) for text in json.loads(path.read_text("utf-8"))["texts"]]

@@ -35,7 +35,7 @@ from sae.latent_stream import LatentStream, TextTokens
 REVISION = 1
 """Raised when a card's numbers change their meaning, so that no older dashboard is gone on with."""
 BATCH_TOKENS = 2048
-FIRST_WRITE_S, WRITE_EVERY_S = 2.5, 10.0
+FIRST_WRITE_S, WRITE_EVERY_S = 2.0, 10.0
 SHARE_WRITING = 0.05
 SHARE_DIRECTIONS = 0.2
 """The most of the time, while texts are streamed, that directions may take; the rest of them come at the end."""

@@ -6,6 +6,7 @@ to zero or to its mean. Loss recovered = (CE_ablated − CE_spliced) / (CE_ablat
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -135,7 +136,7 @@ def evaluate(
         "from_pos": from_pos,
         "sae": sae.digest,
     }
-    spread = _variance(sums, np.ones(len(sums))) / n_tokens
+    spread = float(_variance(sums, np.ones((1, len(sums))))[0]) / n_tokens
     return Evaluation(
         (*_ratios(sums), *_shares(density)),
         density,
@@ -201,25 +202,25 @@ def _measure(run: _Run, tokens: tuple[int, ...], mean: Tensor, fired: Tensor) ->
 
 
 def _ratios(sums: Sequence[_Text]) -> tuple[Row, ...]:
-    everything = np.ones(len(sums))
-    draw = np.random.default_rng(0)
-    samples = [np.bincount(draw.integers(len(sums), size=len(sums)), minlength=len(sums)) for _ in range(N_RESAMPLES)]
-    values = _figures(sums, everything)
-    resampled = [_figures(sums, weights) for weights in samples] if len(sums) > 1 else []
+    draw, n = np.random.default_rng(0), len(sums)
+    samples = [np.bincount(draw.integers(n, size=n), minlength=n) for _ in range(N_RESAMPLES)] if n > 1 else []
+    found = _figures(sums, np.array([np.ones(n), *samples]))
     rows = []
-    for name, value in values.items():
+    for name, values in found.items():
         unit, formula = FORMULAS[name]
-        spread = [one[name] for one in resampled if one[name] is not None]
-        low, high = np.quantile(np.array(spread, float), [0.025, 0.975]).tolist() if spread else (None, None)
-        rows.append(Row(name, value, low, high, unit, formula))
+        value, spread = float(values[0]), values[1:][np.isfinite(values[1:])]
+        low, high = np.quantile(spread, [0.025, 0.975]).tolist() if len(spread) else (None, None)
+        rows.append(Row(name, value if isfinite(value) else None, low, high, unit, formula))
     return tuple(rows)
 
 
-def _figures(sums: Sequence[_Text], weights: Float[np.ndarray, "texts"] | Any) -> dict[str, float | None]:
-    """Every figure over texts, each counted as often as its weight says."""
+def _figures(
+    sums: Sequence[_Text], weights: Float[np.ndarray, "samples texts"]
+) -> dict[str, Float[np.ndarray, "samples"]]:
+    """Every figure of each sample, which counts each text as often as its weight says; NaN where it means nothing."""
 
-    def over(values: Sequence[int | float]) -> float:
-        return float(np.dot(weights, values))
+    def over(values: Sequence[int | float]) -> np.ndarray:
+        return np.asarray(weights @ np.array(values, dtype=np.float64))
 
     n, n_predicted = over([one.n for one in sums]), over([one.n_predicted for one in sums])
     unexplained = _share(over([one.error for one in sums]), _variance(sums, weights))
@@ -227,7 +228,7 @@ def _figures(sums: Sequence[_Text], weights: Float[np.ndarray, "texts"] | Any) -
     kl = {name: over([one.kls[name] for one in sums]) / n_predicted for name in sums[0].kls}
     return {
         "fvu": unexplained,
-        "explained_variance": None if unexplained is None else 1 - unexplained,
+        "explained_variance": 1 - unexplained,
         "cosine": over([one.cosine for one in sums]) / n,
         "relative_reconstruction_bias": _share(
             over([one.guess_square for one in sums]), over([one.dot for one in sums])
@@ -245,17 +246,17 @@ def _figures(sums: Sequence[_Text], weights: Float[np.ndarray, "texts"] | Any) -
     }
 
 
-def _variance(sums: Sequence[_Text], weights: Float[np.ndarray, "texts"] | Any) -> float:
-    """Σ‖x − x̄‖² over texts, each counted as often as its weight says."""
-    weighted = torch.as_tensor(weights, dtype=torch.float32)[:, None]
-    n = float(np.dot(weights, [one.n for one in sums]))
-    mean = torch.stack([one.total for one in sums]).mul(weighted).sum(0) / n
-    return float(np.dot(weights, [one.square for one in sums])) - n * float((mean**2).sum())
+def _variance(sums: Sequence[_Text], weights: Float[np.ndarray, "samples texts"]) -> Float[np.ndarray, "samples"]:
+    """Σ‖x − x̄‖² over the texts of each sample, each counted as often as its weight says."""
+    totals = torch.stack([one.total for one in sums]).double().numpy()
+    n = weights @ np.array([one.n for one in sums])
+    mean = weights @ totals / n[:, None]
+    return np.asarray(weights @ np.array([one.square for one in sums]) - n * (mean**2).sum(axis=1))
 
 
-def _share(part: float, whole: float) -> float | None:
-    """A ratio, or None where it means nothing."""
-    return part / whole if whole else None
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """A ratio, or NaN where it means nothing."""
+    return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole != 0)
 
 
 def _shares(density: Float[np.ndarray, "d_sae"]) -> tuple[Row, ...]:

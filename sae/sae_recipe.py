@@ -16,19 +16,25 @@ class SaeRecipe:
     """
 
     kind: str = "topk"
+    """topk, batch_topk or matryoshka."""
     d_sae: int = 4096
+    """Latents of the dictionary."""
     k: int = 32
+    """Latents kept for a row; by the others than topk on average over a batch."""
     k_aux: int = 256
     """Dead latents that model the error of a row; the paper takes 512, its code 256."""
     aux_coefficient: float = 1 / 32
+    """Weight of the loss by which dead latents learn from the error."""
     multi_k: bool = False
     """Add the loss with 4 k latents, divided by 8 (Multi-TopK), so that the code stays good at other k."""
     batch_rows: int = 2048
     """Rows of one step; the code takes 131,072."""
     total_rows: int = 4_000_000
+    """Rows of all steps; text that gives fewer is read again in another order."""
     learning_rate: float = 1e-3
     """At d_sae 4,096; the best rate falls about with the root of d_sae, and the code's 1e-4 is for 32,768."""
     warmup_steps: int = 50
+    """Steps over which the rate rises to its full height."""
     decay_from: float = 0.8
     """Share of the steps after which the rate falls linearly to 0."""
     beta1: float = 0.9
@@ -44,6 +50,7 @@ class SaeRecipe:
     """bfloat16: the model is run and its rows are kept in it, and TopK takes the values of the bfloat16 products;
     weights, sums and Adam stay in float32."""
     seed: int = 0
+    """Of the first weights and of the order of rows."""
 
     @property
     def n_steps(self) -> int:

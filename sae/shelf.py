@@ -1,4 +1,4 @@
-"""Shelf: the SAEs that can be named here: the bundled ones, those trained here, and folders that a person opened.
+"""Shelf: the SAEs that can be named here: bundled, trained here, fetched from the registry, opened by a person.
 
 A view names an SAE by its digest, so that a changed one is noticed; a name or digest in a link never leads to a folder
 that nobody here put on the shelf. What a folder holds is remembered by its files, so that it is read and hashed once.
@@ -30,7 +30,7 @@ _writing = threading.Lock()
 
 @dataclass(frozen=True)
 class Shelved:
-    """An SAE on the shelf; `origin` is bundled, trained or opened."""
+    """An SAE on the shelf; `origin` is bundled, trained, fetched or opened."""
 
     name: str
     folder: Path
@@ -81,6 +81,30 @@ def put_on_shelf(folder: Path) -> Shelved:
     return one
 
 
+def open_sae(named: str) -> Shelved:
+    """Put on the shelf what a person named: a folder, a .pt file, or `release/id` of SAELens's registry.
+
+    Raises UserError for what is none, and where the hub cannot be reached.
+    """
+    from sae import registry
+
+    if not Path(named).expanduser().exists() and registry.may_be_listed(named):
+        folder = registry.fetch(named)
+        return _look_at(folder, "fetched")
+    return put_on_shelf(Path(named))
+
+
+def load_named(named: str) -> "Autoencoder":
+    """The SAE in a folder or a .pt file, of a name or digest on the shelf, or of `release/id` in SAELens's registry."""
+    from sae.library import load_sae
+
+    if Path(named).expanduser().exists():
+        return load_sae(Path(named).expanduser())
+    if found := next((one for one in shelved() if one.is_called(named)), None):
+        return load_shelved(found.digest)
+    return load_shelved(open_sae(named).digest)
+
+
 def take_off_shelf(one: Shelved) -> None:
     """Forget a folder that was opened; its files stay where they are."""
     _change_opened(lambda opened: [other for other in opened if other != str(one.folder)])
@@ -121,6 +145,16 @@ def load_shelved(digest: str) -> "Autoencoder":
     return _held(str(one.folder), _stamp(one.folder), one.digest)
 
 
+def named_sae(wanted: str, fingerprint: str = "") -> tuple[str, "Autoencoder"]:
+    """The SAE in a folder or .pt file, or of a name or digest on the shelf, and what to call it."""
+    from sae.library import load_sae
+
+    if (path := Path(wanted).expanduser()).exists():
+        return path.resolve().stem if path.is_file() else path.resolve().name, load_sae(path)
+    one = find_shelved(wanted, fingerprint)
+    return one.name, load_shelved(one.digest)
+
+
 @lru_cache(maxsize=N_HELD)
 def _held(folder: str, stamp: str, digest: str) -> "Autoencoder":
     from sae.library import load_sae
@@ -135,7 +169,9 @@ def _held(folder: str, stamp: str, digest: str) -> "Autoencoder":
 
 
 def _folders() -> Iterator[tuple[str, Path]]:
-    for origin, home in (("bundled", BUNDLED), ("trained", trained_folder())):
+    from sae.registry import fetched_folder
+
+    for origin, home in (("bundled", BUNDLED), ("trained", trained_folder()), ("fetched", fetched_folder())):
         if home.is_dir():
             yield from ((origin, one) for one in sorted(home.iterdir()) if (one / "cfg.json").is_file())
     yield from (("opened", Path(one)) for one in _index()["opened"] if Path(one).exists())
@@ -153,7 +189,13 @@ def _look_at(folder: Path, origin: str) -> Shelved:
     known = {one.name for one in fields(Facts)}
     given = {name: value for name, value in seen["facts"].items() if name in known}
     facts = Facts(**{**given, "group_sizes": tuple(given.get("group_sizes", ()))})
-    return Shelved(folder.stem if folder.is_file() else folder.name, folder, seen["digest"], facts, origin)
+    return Shelved(_name(folder, facts, origin), folder, seen["digest"], facts, origin)
+
+
+def _name(folder: Path, facts: Facts, origin: str) -> str:
+    if origin == "fetched":
+        return str(facts.provenance.get("registry") or folder.name)
+    return folder.stem if folder.is_file() else folder.name
 
 
 def _read(folder: Path, stamp: str) -> dict[str, Any]:

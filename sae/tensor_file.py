@@ -1,6 +1,7 @@
 """Tensors in a file that may come from a stranger: nothing is unpickled, and nothing too large is read."""
 
 import json
+import math
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -16,6 +17,9 @@ from capture.errors import UserError
 from capture.memory import available_bytes
 
 MAX_JSON_BYTES = 1_000_000
+MAX_HEADER_BYTES = 10_000_000
+WORKING_BYTES = 12
+"""Memory that one number takes once it is used: itself and its turned copy in float32, packed in bfloat16, the file."""
 SUFFIXES = (".safetensors", ".npz", ".pt")
 
 
@@ -63,13 +67,27 @@ def _check_size(path: Path) -> None:
     if not path.is_file():
         raise UserError(f"{path.name} is not in this folder.", "Get the whole folder.")
     size, free = path.stat().st_size, available_bytes("cpu")
-    # The weights, and the encoder's packed copies.
-    if 3 * size > free:
+    needed = WORKING_BYTES * _n_numbers(path, size)
+    if needed > free:
         raise UserError(
-            f"{path.name} has {size / 1e9:.1f} GB, and {free / 1e9:.1f} GB of memory are free; about three times the "
-            "file is needed.",
+            f"{path.name} has {size / 1e9:.1f} GB and would take {needed / 1e9:.1f} GB of memory, the encoder's copies "
+            f"included; {free / 1e9:.1f} GB are free.",
             "Choose a smaller SAE, or close something.",
         )
+
+
+def _n_numbers(path: Path, size: int) -> int:
+    """About how many numbers a file holds: of safetensors as its header counts them, else as if they were float32."""
+    if path.suffix != ".safetensors":
+        return size // 4
+    with path.open("rb") as file:
+        n_header = int.from_bytes(file.read(8), "little")
+        header = file.read(n_header) if n_header <= MAX_HEADER_BYTES else b""
+    try:
+        entries = json.loads(header)
+        return sum(math.prod(one["shape"]) for name, one in entries.items() if name != "__metadata__")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return size // 4
 
 
 def _read_npz(path: Path) -> dict[str, Tensor]:

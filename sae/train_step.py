@@ -91,14 +91,15 @@ def take_step(training: Training, x: Float[Tensor, "rows d_in"]) -> dict[str, fl
     training.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     _apply(training)
-    figures = {
-        "step": float(training.step),
+    found = {
         "loss": float(loss.detach()),
         "aux_loss": float(aux.detach()),
         "fvu": fvu(guess.detach(), x),
         "l0": float((codes.values > 0).sum(dim=1).float().mean()),
         "dead_share": float(training.dead.is_dead.float().mean()),
     }
+    shared = averaged(torch.tensor(list(found.values()), dtype=torch.float64, device=x.device)).tolist()
+    figures = {"step": float(training.step), **dict(zip(found, shared, strict=True))}
     _follow_threshold(training, codes.values.detach())
     training.step += 1
     return figures
@@ -158,10 +159,15 @@ def _apply(training: Training) -> None:
 
 
 def _follow_threshold(training: Training, values: Tensor) -> None:
-    if training.recipe.kind == "topk" or not (values > 0).any():
+    if training.recipe.kind == "topk":
         return
-    lowest = float(averaged(values[values > 0].min()))
-    first = training.threshold == 0
+    positive = values[values > 0]
+    # Every process takes part in the sums, also one on whose rows nothing fired.
+    both = [float(positive.min()) if len(positive) else 0.0, float(len(positive) > 0)]
+    total, n_firing = averaged(torch.tensor(both, dtype=torch.float64, device=values.device)).tolist()
+    if not n_firing:
+        return
+    lowest, first = total / n_firing, training.threshold == 0
     training.threshold = lowest if first else THRESHOLD_DECAY * training.threshold + (1 - THRESHOLD_DECAY) * lowest
 
 

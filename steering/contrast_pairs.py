@@ -20,6 +20,7 @@ MAX_FILE_BYTES = 64_000_000
 MAX_TEXT_CHARS = 64_000
 POSITIVE, NEGATIVE = "positive", "negative"
 LAYOUTS = (".json", ".jsonl", ".csv")
+FOLDER = Path(__file__).resolve().parent.parent / "data" / "pairs"
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,15 @@ def single_pair(positive: str, negative: str, prompt: str = "") -> Contrast:
     return contrast_of("one pair", (POSITIVE, NEGATIVE), examples, is_paired=True)
 
 
+def bundled_sets() -> dict[str, Path]:
+    """The contrast sets that come with the program, by name."""
+    return {path.stem: path for path in sorted(FOLDER.glob("*.json"))}
+
+
 def read_contrast(path: Path) -> Contrast:
-    """The contrast set in a .json, .jsonl or .csv file; raises UserError for what is none."""
+    """The contrast set in a .json, .jsonl or .csv file, or of a bundled name; raises UserError for what is none."""
+    if not path.suffix and str(path) in bundled_sets():
+        path = bundled_sets()[str(path)]
     text = _text_of(path)
     try:
         if path.suffix == ".json":
@@ -137,7 +145,10 @@ def read_contrast(path: Path) -> Contrast:
 
 def _text_of(path: Path) -> str:
     if path.suffix not in LAYOUTS:
-        raise UserError(f"{path.name} is no file of pairs.", f"Give one that ends in {', '.join(LAYOUTS)}.")
+        raise UserError(
+            f"{path.name} is neither a bundled set nor a file of pairs.",
+            f"Bundled are {', '.join(bundled_sets())}; files end in {', '.join(LAYOUTS)}.",
+        )
     if not path.is_file():
         raise UserError(f"There is no file {path.name}.", "Name a file of pairs or labelled texts.")
     if (n_bytes := path.stat().st_size) > MAX_FILE_BYTES:

@@ -1,5 +1,7 @@
 """Fitting a method by name: the one door through which the command line, a page and a notebook go."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,6 +45,7 @@ def fit_method(
         "fingerprint": session.fingerprint,
         "dtype": session.dtype,
         "processing": session.processing,
+        "tokenizer": tokenizer_digest(session),
         "options": options,
         "texts": {"title": contrast.title, "digest": contrast.digest(), "labels": list(contrast.labels)},
         "n_texts": len(contrast.examples),
@@ -58,3 +61,9 @@ def _check_texts(method: Method, contrast: Contrast) -> None:
         raise UserError(f"{method.title} needs a single pair; {n_pairs:,} were given.", "Keep one of them.")
     if method.needs == "labels" and n_labels != 2:
         raise UserError(f"{method.title} needs texts of two labels; {n_labels} were given.", "Keep two of them.")
+
+
+def tokenizer_digest(session: ModelSession) -> str:
+    """Digest of the texts of all tokens, in order."""
+    texts = session.token_texts(range(session.shape.d_vocab))
+    return hashlib.sha256(json.dumps(texts).encode()).hexdigest()[:20]

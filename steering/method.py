@@ -45,6 +45,12 @@ class Method:
     options: tuple[Option, ...] = ()
     sites: tuple[str, ...] = ("resid_post",)
     """Sites that it is fitted at, the usual one first."""
+    scope: str = "all"
+    """The token scope of its paper, one of steering.token_scope.SCOPES."""
+    is_additive: bool = False
+    """Whether it adds its vectors, so that a random vector of that length is what chance gives."""
+    chooses_layers: bool = False
+    """Whether it is fitted at all layers, and picks among them, unless some are named."""
 
     def __post_init__(self) -> None:
         if self.needs not in NEEDS:

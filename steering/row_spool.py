@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import IO
 
 import torch
@@ -20,7 +21,7 @@ from steering.fit_rows import Progress, RowsAsked, fit_texts, labels_of, stream_
 class RowSpool:
     """Rows of one hook point in a temporary file, with their labels: a fit reads them as often as it likes."""
 
-    file: IO[bytes]
+    file: IO[bytes] | BytesIO
     width: int = 0
     labels: list[Int[Tensor, "rows"]] = field(default_factory=list)
     texts: list[Int[Tensor, "rows"]] = field(default_factory=list)

@@ -13,7 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from capture.errors import UserError
-from capture.intervention import Recipe, read_position
+from capture.intervention import Recipe
+from capture.recipe_number import read_position
 
 Ranges = tuple[tuple[int, int | None], ...]
 """Half-open ranges of absolute positions; None means without end."""

@@ -20,6 +20,7 @@ from capture.errors import UserError
 from capture.faithfulness import Faithfulness
 from data.recipes.model_card import command_of
 from data.recipes.training_recipe import TrainingRecipe
+from tests.models import tiny_llama, tiny_tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = "Once upon a time there was a bear."
@@ -183,6 +184,27 @@ def test_lenses_lists_each_option_as_the_flag_that_run_takes(run_cli):
     assert "outliers: " in out
     assert "--left TEXT  A link" in out
     assert "--what-if leave | zero | mean  (default leave)" in out
+
+
+def test_the_sparsity_law_is_a_table_of_checkpoints_and_a_sentence(tmp_path, capsys):
+    for seed, name in enumerate((".", "at-1M", "at-4M")):
+        tiny_llama(seed).save_pretrained(tmp_path / name)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    (tmp_path / "tokens.json").write_text('{".": 9000000}')
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["sparsity-law", str(tmp_path), "--p", "10", "--out", str(tmp_path / "law.json")])
+    assert not ended.value.code
+    numbers = read_report((tmp_path / "law.json").read_text()).numbers
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == [f"{tmp_path}@at-1M", f"{tmp_path}@at-4M", str(tmp_path)]
+    assert lines[-3:] == [numbers["trend"], numbers["sentence"], f"Report written to {tmp_path / 'law.json'}"]
+
+
+def test_a_sparsity_law_without_checkpoints_gets_a_sentence(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["sparsity-law", str(tmp_path)])
+    assert ended.value.code == 2
+    assert "needs at least 2 checkpoints of known token counts" in capsys.readouterr().err
 
 
 def test_models_lists_the_catalogue(run_cli):

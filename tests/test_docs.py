@@ -11,9 +11,12 @@ from analysis.lens import known_lenses
 from analysis.report import REPORT_VERSION
 from analysis.spec import SPEC_VERSION
 from capture.intervention import operators
+from capture.models import catalogue
 from capture.store_views import VIEWS
 from sae.formats import openai
 from sae.library import FOLDER_FORMATS, WRITERS
+from steering.method import NEEDS, methods
+from steering.vector_folder import SCHEMA_VERSION
 from tests.models import FAMILIES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,6 +61,11 @@ def test_the_lens_table_has_every_lens_and_option_with_its_values():
     assert rows("Lenses") == wanted
 
 
+def test_the_model_table_has_every_bundled_model():
+    names = {cell for cell in first_cells("Models") if cell not in ("a folder", "a hub name") and "@" not in cell}
+    assert names == {card.name for card in catalogue()}
+
+
 def test_the_command_table_has_every_command_and_target():
     targets = re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     wanted = [f"python cli.py {name}" for name in CLI_COMMANDS]
@@ -69,10 +77,16 @@ def test_the_table_of_changes_has_every_kind_of_intervention():
     assert first_cells("Changes that a view can carry") == [operator.kind for operator in operators()]
 
 
+def test_the_table_of_steering_methods_has_every_one_as_it_says_of_itself():
+    wanted = [[f"`{one.slug}`", NEEDS[one.needs], one.fitted_by, one.paper] for one in methods().values()]
+    assert rows("Steering methods") == wanted
+
+
 def test_the_format_table_has_the_versions_that_are_written():
     versions = {row[0].partition(":")[0]: row[-1] for row in rows("Formats")}
     assert versions["Spec"] == str(SPEC_VERSION)
     assert versions["Report"] == str(REPORT_VERSION)
+    assert versions["steering vectors"] == str(SCHEMA_VERSION)
 
 
 def test_the_kernel_table_has_every_function_that_has_a_reference():
@@ -107,7 +121,11 @@ def test_a_command_in_the_readme_runs(line, tmp_path, monkeypatch, capsys):
     assert ended.value.code == 0
     printed = capsys.readouterr().out
     assert printed.strip()
-    assert ("Report written to report.json" in printed) == (tmp_path / "report.json").is_file() == ("--out" in line)
+    assert (
+        ("Report written to report.json" in printed)
+        == (tmp_path / "report.json").is_file()
+        == ("--out report.json" in line)
+    )
 
 
 @pytest.mark.parametrize("name", CLI_COMMANDS)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from analysis.spec import Spec, read_spec, to_code
+from analysis.text_set import read_text_set
 from capture.errors import UserError
 from ui import resources
 from ui.job import JobKind, Outcome, Progress
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 MEASURE = "measure"
 TRAIN = "train-model"
 TRAIN_SAE = "train-sae"
+DASHBOARD = "dashboard"
 ROOT = Path(__file__).resolve().parent.parent
 POLL_S = 0.5
 CHECKPOINT_S = 20
@@ -73,6 +75,53 @@ def _measure(recipe: Mapping[str, Any], progress: Progress) -> Outcome:
     asked = read_spec(dict(recipe))
     answers = answers_of(asked, resources.load, progress)
     return Outcome(to_code(asked.with_(fingerprint=answers[0].report.spec.fingerprint)), answers)
+
+
+def dashboard_recipe(
+    model: str, dtype: str, sae: str, *, text_set: str = "", folder: str = "", bos: bool = True, view: str = ""
+) -> dict[str, Any]:
+    """The recipe of a dashboard: an SAE by its digest, and a text set or a folder of text.
+
+    `view` is the code of the view that the finished job opens. Raises UserError unless one of the two is given, for an
+    unknown text set, and for a folder without .txt files.
+    """
+    if bool(text_set) == bool(folder.strip()):
+        raise UserError("A dashboard is built over one text set or one folder.", "Choose one of the two.")
+    if text_set:
+        read_text_set(text_set)
+    elif not any(Path(folder).expanduser().glob("*.txt")):
+        raise UserError(f"The folder of text must have .txt files; {folder[:80]!r} has none.", "Name another folder.")
+    texts = {"text_set": text_set, "folder": str(Path(folder).expanduser().resolve()) if folder else ""}
+    return {"model": model, "dtype": dtype, "sae": sae, "bos": bos, "view": view, **texts}
+
+
+def start_dashboard(recipe: Mapping[str, Any], owner: str, name: str) -> str:
+    """Put the building of a dashboard (`dashboard_recipe`) into the queue; returns the job's id.
+
+    It reads from the store while it goes on, and a stopped one goes on where it was.
+    """
+    return queue().submit(DASHBOARD, recipe, owner, name)
+
+
+def _build_dashboard(recipe: Mapping[str, Any], progress: Progress) -> Outcome:
+    progress(0.0, "starting the engine")
+    resources.warm_up()
+    from sae.activation_rows import windows_of, windows_of_texts
+    from sae.dashboard import Subject, build_dashboard
+    from sae.row_choice import RowChoice
+    from sae.shelf import find_shelved, load_shelved
+
+    session = resources.load(recipe["model"], recipe["dtype"])
+    shelved = find_shelved(recipe["sae"])
+    choice = RowChoice(bos=recipe["bos"])
+    if recipe["text_set"]:
+        texts = windows_of_texts(session, read_text_set(recipe["text_set"]).texts, choice.window, choice.bos)
+    else:
+        texts = windows_of(session, Path(recipe["folder"]), choice)
+    texts_name = recipe["text_set"] or Path(recipe["folder"]).name
+    sae = load_shelved(shelved.digest)
+    subject = Subject(session, sae, tuple(texts), shelved.name, texts_name, bos=choice.bos)
+    return Outcome(recipe["view"], build_dashboard(subject, resources.store(), progress))
 
 
 def training_command(recipe: Mapping[str, Any]) -> list[str]:
@@ -194,6 +243,7 @@ KINDS = {
     MEASURE: JobKind(MEASURE, "model", _measure),
     TRAIN: JobKind(TRAIN, "program", _train),
     TRAIN_SAE: JobKind(TRAIN_SAE, "program", _train_sae),
+    DASHBOARD: JobKind(DASHBOARD, "model", _build_dashboard),
 }
 
 

@@ -12,7 +12,9 @@ from ui.boundary import boundary
 from ui.changes import EDIT_LATENT, MODES, add_change
 from ui.figures import latent_card as figures
 from ui.figures.latent_place import Place
-from ui.latent_examples import examples
+from ui.figures.picture import Picture
+from ui.frozen import is_cold
+from ui.latent_dashboard import labels_of
 from ui.numbers import say_number
 from ui.sign_in import signed_in_name
 from ui.words import caption, plain
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 CONFIG = {"displayModeBar": False}
 VISITOR = "visitor"
+MAX_LABEL = 500
 
 
 def head(report: Report, place: Place, card: "LatentCard | None") -> None:
@@ -34,7 +37,7 @@ def head(report: Report, place: Place, card: "LatentCard | None") -> None:
         _step("next", ":material/chevron_right:", "Next latent (])", (latent + 1) % d_sae)
         _step("random", ":material/casino:", "A random latent (r)", random.randrange(d_sae))
         _recipe(report, place, card)
-    _label(report, latent, card)
+    _label(report, latent)
 
 
 def _step(name: str, icon: str, words: str, latent: int) -> None:
@@ -92,46 +95,53 @@ def _recipe(report: Report, place: Place, card: "LatentCard | None") -> None:
             st.rerun()
 
 
-def _label(report: Report, latent: int, card: "LatentCard | None") -> None:
+def _label(report: Report, latent: int) -> None:
     store, digest = resources.store(), report.numbers["sae"]["digest"]
-    label = card.label if card is not None else None
-    if store is None:
+    if store is None or is_cold():
         return
-
-    def keep() -> None:
-        from sae.dashboards import set_label
-
-        with boundary("keeping the label"):
-            set_label(store, digest, latent, words, signed_in_name() or VISITOR)
-
+    label = labels_of(report).get(latent)
     with st.form(f"steerscope-latent-label-{latent}", border=False):
-        box, save = st.columns([5, 1], vertical_alignment="bottom")
+        box, save = st.columns([4, 1], vertical_alignment="bottom")
         words = box.text_input(
             "Label",
             value=label.text if label else "",
             placeholder="What does it stand for?",
-            max_chars=500,
+            max_chars=MAX_LABEL,
             key=f"steerscope.latent-label-{latent}",
         )
-        if save.form_submit_button("Save", width="stretch"):
-            keep()
+        is_saved = save.form_submit_button("Save", width="stretch")
+    if is_saved:
+        from sae.dashboards import set_label
+
+        with boundary("keeping the label"):
+            set_label(store, digest, latent, words or "", signed_in_name() or VISITOR)
             st.rerun()
     if label is not None:
         caption(f"by {label.author}, {time.strftime('%Y-%m-%d %H:%M', time.gmtime(label.made_at))} UTC")
 
 
 def draw(card: "LatentCard") -> None:
-    """What the dashboard knows of the latent."""
+    """Its statistics and how its values spread."""
     st.markdown(plain(figures.statistics(card)))
     if card.density > figures.DENSE:
         st.caption(":orange[:material/warning:] It fires on more than a tenth of all tokens: seldom one kind of thing.")
-    for picture in filter(None, (figures.histogram(card), figures.logits(card))):
-        st.plotly_chart(picture.figure, key=picture.name, config=CONFIG)
-        caption(picture.caption)
+    _show(figures.histogram(card))
+
+
+def directions(card: "LatentCard") -> None:
+    """What its direction promotes, and the latents whose directions are nearest."""
+    if card.n_fired or card.promoted:
+        st.markdown("##### Promotes and suppresses")
+    _show(figures.logits(card))
     if card.n_fired and not card.promoted:
         caption(card.facts.logit_rule)
-    examples(card)
     _neighbours(card)
+
+
+def _show(picture: Picture | None) -> None:
+    if picture is not None:
+        st.plotly_chart(picture.figure, key=picture.name, config=CONFIG)
+        caption(picture.caption)
 
 
 def _neighbours(card: "LatentCard") -> None:
@@ -140,13 +150,17 @@ def _neighbours(card: "LatentCard") -> None:
     st.markdown("##### Nearest latents")
     rows = {
         "latent": [one.latent for one in card.neighbours],
-        "label": [one.label for one in card.neighbours],
         "cosine": [one.cosine for one in card.neighbours],
+        "label": [one.label for one in card.neighbours],
     }
     st.dataframe(
         rows,
         hide_index=True,
-        column_config={"cosine": st.column_config.NumberColumn(format="%.2f")},
+        height=250,
+        column_config={
+            "latent": st.column_config.NumberColumn(format="%d"),
+            "cosine": st.column_config.NumberColumn(format="%.2f"),
+        },
         **state.bind_table(
             f"latent-neighbours-{card.latent}", lambda row: state.pin(latent=card.neighbours[row].latent)
         ),

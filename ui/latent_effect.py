@@ -55,26 +55,22 @@ def ablated(spec: Spec, recipe: dict[str, Any]) -> "Effect":
 
 def _tell(found: "Effect") -> None:
     st.markdown(f"The prediction moves by **{plain(say_number(found.kl_nats))} nats** (KL from with it to without it).")
-    lost, gained = st.columns(2)
-    for column, title, rows in ((lost, "Less likely without it", found.lost), (gained, "More likely", found.gained)):
-        with column:
-            st.caption(title)
-            st.dataframe(
-                _table(rows),
-                hide_index=True,
-                key=f"latents-effect-{title[:4]}",
-                column_config=dict.fromkeys(
-                    ("with", "without"), st.column_config.NumberColumn(format="percent", help="Probability")
-                )
-                | dict.fromkeys(("logit with", "logit without"), st.column_config.NumberColumn(format="%.2f")),
-            )
+    percent = st.column_config.NumberColumn(format="%.2f %%", help="Probability of the token")
+    logit = st.column_config.NumberColumn(format="%.2f")
+    st.dataframe(
+        _table((*found.lost, *reversed(found.gained))),
+        hide_index=True,
+        key="latents-effect-table",
+        column_config={"with": percent, "without": percent, "logit with": logit, "logit without": logit},
+    )
+    caption("The tokens that lose most of their probability without it, then those that gain.")
 
 
 def _table(rows: "tuple[Moved, ...]") -> dict[str, list[Any]]:
     return {
-        "token": [marked(one.token) for one in rows],
-        "with": [one.share for one in rows],
-        "without": [one.share_changed for one in rows],
+        "next token": [marked(one.token) for one in rows],
+        "with": [100 * one.share for one in rows],
+        "without": [100 * one.share_changed for one in rows],
         "logit with": [one.logit for one in rows],
         "logit without": [one.logit_changed for one in rows],
     }

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sae.latent_card import Example, ExampleGroup, LatentCard
 
 GROUPS = {"top": "Top", "quantile": "By value", "random": "Random"}
-N_SHOWN = 10
+N_SHOWN = 12
 
 
 def examples(card: "LatentCard") -> None:
@@ -47,7 +47,8 @@ def _group(group: "ExampleGroup", largest: float, is_titled: bool) -> None:
 def context(example: "Example", largest: float) -> str:
     """One example as HTML: its value, then its tokens, each on a tint as strong as its share of the largest value."""
     red, green, blue = (int(charts.STEERED[at : at + 2], 16) for at in (1, 3, 5))
-    spans = "".join(
+    # A line may end after any token.
+    spans = "<wbr>".join(
         f'<span title="{html.escape(say_number(value))}" style="background:rgba({red},{green},{blue},'
         f"{0.6 * min(1.0, max(value, 0.0) / (largest or 1.0)):.2f});border-radius:3px"
         f'{";font-weight:700" if place == example.peak else ""}">{token_label(text)}</span>'

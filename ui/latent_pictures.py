@@ -14,6 +14,7 @@ from ui.figures import latents as figures
 from ui.figures.latent_place import Place, along_text, latents_at
 from ui.figures.picture import Picture
 from ui.latent_card import recipe_of
+from ui.latent_dashboard import labels_of
 from ui.numbers import marked, say_number
 from ui.words import caption, plain
 
@@ -65,17 +66,17 @@ def token_latents(report: Report, place: Place, known: "Mapping[int, LatentRow]"
     def add(row: int) -> None:
         add_change(recipe_of(report, here[row][0], "add", float(f"{here[row][1]:.3g}")))
 
-    latents = [latent for latent, _ in here]
+    latents, labels = [latent for latent, _ in here], labels_of(report)
     rows: dict[str, Any] = {
         "latent": latents,
         "value": [value for _, value in here],
         "on this text": [np.nan_to_num(along_text(report, latent)).tolist() for latent in latents],
-        "label": [known[latent].label if latent in known else "" for latent in latents],
+        "label": [labels[latent].text if latent in labels else "" for latent in latents],
         "density": [known[latent].density if latent in known else None for latent in latents],
         "change": ["Add"] * len(here),
     }
     if not known:
-        del rows["label"], rows["density"]
+        del rows["density"]
     button = st.column_config.ButtonColumn(
         help="Add it to the changes of this view, at the value it has here",
         **state.bind_row_buttons(f"add-of-token-{place.pos}", add),

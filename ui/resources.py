@@ -145,17 +145,18 @@ def keep_view(view: "ViewFile") -> str:
 
 def known_fingerprints(reports: "Iterable[Report]") -> dict[str, str]:
     """Today's fingerprint of each model of these Reports whose files were loaded here before."""
-    from analysis.pipeline import FINGERPRINT
-    from capture.models import model_stamp
+    runs = [run for report in reports for run in report.runs]
+    found = {str(run.get("model", "")): str(run.get("dtype", "")) for run in runs}
+    return {name: known for name, dtype in found.items() if (known := known_fingerprint(name, dtype))}
 
-    known = {}
-    for run in (run for report in reports for run in report.runs):
-        name = str(run.get("model", ""))
-        stamp = model_stamp(name, str(run.get("dtype", ""))) if is_allowed(name) else None
-        fingerprint = store().remembered(FINGERPRINT, stamp) if stamp else None
-        if fingerprint:
-            known[name] = fingerprint
-    return known
+
+def known_fingerprint(name: str, dtype: str) -> str:
+    """Today's fingerprint of a model whose files were loaded here before; "" of another."""
+    from capture.models import FINGERPRINT, model_stamp
+
+    stamp = model_stamp(name, dtype) if is_allowed(name) else None
+    kept = store() if stamp else None
+    return (kept.remembered(FINGERPRINT, stamp) if kept is not None and stamp else None) or ""
 
 
 def base_address() -> str | None:

@@ -1,14 +1,15 @@
 """The shelf of SAEs on the screen: what is on it, opening one more, and choosing one for a page."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import streamlit as st
 
 from analysis.spec import Spec
-from sae.shelf import SHORT, Shelved, put_on_shelf, shelved, take_off_shelf
+from analysis.text_set import read_text_set
+from capture.errors import UserError
+from sae.shelf import SHORT, Shelved, load_shelved, open_sae, shelved, take_off_shelf
 from sae.shelf_words import shelf_table, short_words
-from ui import state
+from ui import resources, state
 from ui.boundary import boundary
 from ui.words import caption, plain
 
@@ -37,7 +38,7 @@ def choose_sae(asked: Spec, fingerprint: str) -> Shelved | None:
     Writes the digest into the option `sae`; returns the SAE that is asked for, None where none is on the shelf.
     """
     wanted = str(asked.options.get(OPTION, ""))
-    offered = offered_saes(fingerprint)
+    offered = offered_saes(fingerprint, asked.model)
     chosen = _chosen(wanted, fingerprint)
     box, more = st.columns([5, 2], vertical_alignment="bottom")
     by_digest = {one.digest: one for one in offered}
@@ -47,7 +48,7 @@ def choose_sae(asked: Spec, fingerprint: str) -> Shelved | None:
         st.selectbox(
             "SAE",
             list(by_digest),
-            format_func=lambda digest: _choice_words(by_digest[digest], fingerprint),
+            format_func=lambda digest: _choice_words(by_digest[digest], fingerprint, asked.model),
             placeholder=_nothing_words(wanted, fingerprint),
             help="Trained on this model, or without a word on its model.",
             **state.bind(f"option.{asked.lens}.{OPTION}", chosen.digest if chosen else None, _choose),
@@ -55,21 +56,29 @@ def choose_sae(asked: Spec, fingerprint: str) -> Shelved | None:
     with more:
         opened = _open_popover("choose")
     if opened is not None:
+        _prove(opened, asked)
         _choose(opened.digest)
         st.rerun()
     return chosen
 
 
-def offered_saes(fingerprint: str) -> Sequence[Shelved]:
-    """The SAEs that a page of that model offers: those that fit, then those that do not say what they fit.
-
-    All of them where the model is not known yet.
+def offered_saes(fingerprint: str, model: str) -> Sequence[Shelved]:
+    """The SAEs that a page of that model offers: those that fit its weights, those of a model of that name (which may
+    run in another precision now), and those that do not say what they fit. All where the model is not known yet.
     """
     shelf = shelved()
     if not fingerprint:
         return shelf
-    silent = [one for one in shelf if not one.facts.provenance.get("fingerprint")]
-    return [*(one for one in shelf if one.fits(fingerprint)), *silent]
+    ranks = [_rank(one, fingerprint, model) for one in shelf]
+    return [one for rank in range(3) for one, its in zip(shelf, ranks, strict=True) if its == rank]
+
+
+def _rank(one: Shelved, fingerprint: str, model: str) -> int:
+    if one.fits(fingerprint):
+        return 0
+    if one.model == model:
+        return 1
+    return 3 if one.facts.provenance.get("fingerprint") else 2
 
 
 def _chosen(wanted: str, fingerprint: str) -> Shelved | None:
@@ -84,11 +93,24 @@ def _nothing_words(wanted: str, fingerprint: str) -> str:
     return "none was trained on this model" if fingerprint else "the one trained on this model"
 
 
-def _choice_words(one: Shelved, fingerprint: str) -> str:
-    if fingerprint and not one.fits(fingerprint):
-        silent = not one.facts.provenance.get("fingerprint")
-        return f"{short_words(one)} · {'does not say for which model' if silent else 'for another model'}"
-    return short_words(one)
+def _choice_words(one: Shelved, fingerprint: str, model: str) -> str:
+    said = ("", "other weights or precision", "does not say for which model", "for another model")
+    rank = _rank(one, fingerprint, model) if fingerprint else 0
+    return f"{short_words(one)} · {said[rank]}" if rank else short_words(one)
+
+
+def _prove(opened: Shelved, asked: Spec) -> None:
+    """Say how well it reconstructs the tour's texts: one that is read the wrong way round looks like any other."""
+    from sae.proving import proof_words, prove
+
+    try:
+        session = resources.load(asked.model, asked.dtype)
+        found = prove(load_shelved(opened.digest), session, read_text_set("tour").texts)
+    except UserError as error:
+        st.toast(plain(f"{error.message} {error.hint}"), icon=":material/warning:")
+    else:
+        icon = ":material/check_circle:" if found.is_believable else ":material/warning:"
+        st.toast(plain(proof_words(found)), icon=icon)
 
 
 def _choose(digest: str | None) -> None:
@@ -102,11 +124,16 @@ def _open_popover(place: str) -> Shelved | None:
         st.popover("Open an SAE", icon=":material/folder_open:", key=f"steerscope.sae.{place}"),
         st.form(f"steerscope.sae.{place}.form", border=False),
     ):
-        st.caption("It stays where it is; what it holds is read here, and nothing in it is run.")
-        path = st.text_input("Folder, or a .pt file", placeholder="/path/to/sae")
-        if st.form_submit_button("Open", type="primary") and path.strip():
+        st.caption("A folder stays where it is; what it holds is read, and nothing in it is run.")
+        named = st.text_input(
+            "Folder, .pt file, or release/id",
+            placeholder="/path/to/sae",
+            help="release/id is of SAELens's registry, such as gpt2-small-res-jb/blocks.8.hook_resid_pre: fetched from "
+            "the Hugging Face hub.",
+        )
+        if st.form_submit_button("Open", type="primary") and named.strip():
             with boundary("opening the SAE"), st.spinner("Reading its weights"):
-                return put_on_shelf(Path(path.strip()))
+                return open_sae(named.strip())
     return None
 
 

@@ -27,6 +27,8 @@ class Session:
     """What this session put into the address last."""
     has_changed: bool = False
     """Whether a widget spoke since the address was written; then the address is the older of the two."""
+    is_page_stale: bool = False
+    """Whether a part of the page pinned what other parts show: it is to be drawn again as a whole."""
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     subject: dict[str, Any] = field(default_factory=dict)
     """Model, text and how it is run, as the last page of a text had them."""

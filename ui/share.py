@@ -150,9 +150,19 @@ def _can_be_compared(spec: Spec) -> bool:
 
 def _side(answers: "Answers") -> str:
     """The view as a side of a comparison: the id of a kept one, else the code of the first lens that it shows."""
+    from analysis.lens import comparable_lens
+
     kept = state.session().shown_kept
     if kept is not None:
         return resources.keep_view(kept)
     first, shown = answers[0].report.spec, state.session().shown
     is_of_a_lens = shown is not None and shown.lens == first.lens
-    return to_code((shown if is_of_a_lens else first).with_(pins={}))
+    spec = (shown if is_of_a_lens else first).with_(pins={})
+    return to_code(spec if _is_comparable(spec.lens) else spec.with_(lens=comparable_lens(), options={}))
+
+
+def _is_comparable(slug: str) -> bool:
+    from analysis.lens import Lens, find_lens
+
+    lens = find_lens(slug)
+    return isinstance(lens, Lens) and lens.is_comparable

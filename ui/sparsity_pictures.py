@@ -66,8 +66,8 @@ def heat(report: Report, place: figures.Place, on_pin: Callable[[tuple[int, int]
 def cell_words(report: Report, place: figures.Place) -> None:
     """The pinned cell in numbers."""
     arrays, layer = report.arrays, place.layer
-    name = figures.column_names(report)[place.pos]
-    st.markdown(f"#### {plain(marked(name))}")
+    name = f"text {place.pos}" if report.spec.text_set else marked(figures.column_names(report)[place.pos])
+    st.markdown(f"#### {plain(name)}")
     st.caption(f"block {layer}" if report.spec.text_set else f"position {place.pos}, block {layer}")
     kept = 100 * float(figures.columns_of(report)[layer, place.pos])
     mean = 100 * float(arrays["activation_ratio"][layer])

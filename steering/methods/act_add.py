@@ -14,7 +14,8 @@ from torch import Tensor
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint
-from capture.intervention import Recipe, read_number, read_position
+from capture.intervention import Recipe
+from capture.recipe_number import read_number, read_position
 from capture.session import ModelSession
 from steering.contrast_pairs import Contrast
 from steering.direction import Direction, as_direction, check_width, read_direction
@@ -114,6 +115,7 @@ METHOD = Method(
     fit=fit,
     options=(BOS,),
     sites=("resid_pre",),
+    is_additive=True,
 )
 
 OPERATOR = AddRows

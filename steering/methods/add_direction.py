@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from capture.hook_point import HookPoint
-from capture.intervention import Recipe, read_number
+from capture.intervention import Recipe
+from capture.recipe_number import read_number
 from steering.direction import Direction, check_width, read_direction, unit
 from steering.fitted import Fitted, Setting
 from steering.token_scope import EVERYWHERE, Ranges, change_within, read_ranges

@@ -6,7 +6,7 @@ IBM's code calls "larger" what is met when sim < threshold; here the operator it
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -15,8 +15,9 @@ from torch import Tensor
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint
-from capture.intervention import Recipe, read_number
+from capture.intervention import Recipe
 from capture.option import Option
+from capture.recipe_number import read_number
 from capture.session import ModelSession
 from steering.contrast_pairs import Contrast
 from steering.direction import Direction, as_direction, check_width, read_direction
@@ -133,20 +134,26 @@ def _sims(spool: RowSpool, vector: Tensor) -> tuple[Float[Tensor, "n"], Bool[Ten
     return torch.cat(sims), torch.cat(true)
 
 
+def _whole_texts(contrast: Contrast) -> Contrast:
+    """The same texts with their prompts as part of them: a condition looks at all that it is given."""
+    examples = tuple(replace(one, text=one.prompt + one.text, prompt="") for one in contrast.examples)
+    return replace(contrast, examples=examples)
+
+
 def fit(
     session: ModelSession, contrast: Contrast, at: Sequence[HookPoint], options: Options, progress: Progress
 ) -> Fitted:
     """The condition of the layer, threshold and comparator with the highest F1 on these texts."""
-    asked = RowsAsked.of(options)
-    pairs = pair_differences(session, contrast, at, asked)
+    asked, whole = RowsAsked.of(options), _whole_texts(contrast)
+    pairs = pair_differences(session, whole, at, asked)
     found = []
-    with spooled(session, contrast, at, asked, progress) as spools:
+    with spooled(session, whole, at, asked, progress) as spools:
         for point, spool in spools.items():
             vector, _ = first_component(pairs[point], "pair_centred")
             found.append((point, vector, *best_threshold(*_sims(spool, vector))))
     point, vector, threshold, comparator, score = max(found, key=lambda one: one[-1])
     condition = Condition(
-        point, as_direction(vector), threshold, comparator, str(options["positions"]), bool(options["skip_first"])
+        point, as_direction(vector), threshold, comparator, str(options["positions"]), asked.skip_first or asked.bos
     )
     facts = {
         "condition": {key: value for key, value in condition.recipe().items() if key != "vector"},
@@ -179,4 +186,5 @@ METHOD = Method(
     fit=fit,
     options=(POSITIONS, SKIP_FIRST, MASSIVE_RATIO, BOS),
     sites=("resid_post", "resid_pre"),
+    chooses_layers=True,
 )

@@ -82,4 +82,5 @@ METHOD = Method(
         CENTRING,
     ),
     sites=("resid_post", "resid_pre", "attn_out", "mlp_out"),
+    is_additive=True,
 )

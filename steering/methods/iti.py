@@ -138,4 +138,7 @@ METHOD = Method(
     fit=fit,
     options=(*row_options("last"), N_HEADS, DIRECTION, HELD_OUT),
     sites=("z",),
+    scope="last_prompt_and_generated",
+    is_additive=True,
+    chooses_layers=True,
 )

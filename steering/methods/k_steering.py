@@ -15,8 +15,9 @@ from torch import Tensor
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint
-from capture.intervention import Recipe, read_number, read_position
+from capture.intervention import Recipe
 from capture.option import Option
+from capture.recipe_number import read_number, read_position
 from capture.session import ModelSession
 from steering.contrast_pairs import Contrast
 from steering.direction import Direction, check_width, read_direction

@@ -58,4 +58,6 @@ METHOD = Method(
     fit=fit,
     options=(*row_options("all"), PENALTY),
     sites=("resid_post", "resid_pre", "attn_out", "mlp_out"),
+    scope="skip_special",
+    is_additive=True,
 )

@@ -53,4 +53,6 @@ METHOD = Method(
     fit=fit,
     options=(*row_options("answer"), LENGTH),
     sites=("resid_post", "resid_pre", "attn_out", "mlp_out"),
+    scope="last_prompt_and_generated",
+    is_additive=True,
 )

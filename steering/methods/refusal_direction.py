@@ -203,4 +203,6 @@ METHOD = Method(
     fit=fit,
     options=(OPENING, N_POSITIONS, KL_BUDGET, LEAST_INDUCED, DEPTH, BOS),
     sites=("resid_pre",),
+    is_additive=True,
+    chooses_layers=True,
 )

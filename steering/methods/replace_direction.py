@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from capture.hook_point import HookPoint
-from capture.intervention import Recipe, read_number
+from capture.intervention import Recipe
+from capture.recipe_number import read_number
 from steering.direction import Direction, check_width, coordinate, read_direction, unit
 from steering.fitted import Fitted, Setting
 from steering.method import Method

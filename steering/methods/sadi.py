@@ -13,8 +13,9 @@ from torch import Tensor
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint
-from capture.intervention import Recipe, read_number, read_position
+from capture.intervention import Recipe
 from capture.option import Option
+from capture.recipe_number import read_number, read_position
 from capture.session import ModelSession
 from steering.contrast_pairs import Contrast
 from steering.fit_rows import RowsAsked, class_sums, row_options
@@ -133,6 +134,8 @@ METHOD = Method(
     fit=fit,
     options=(*row_options("last"), N_COMPONENTS),
     sites=("resid_post", "mlp_post", "z"),
+    scope="last_prompt",
+    chooses_layers=True,
 )
 
 OPERATOR = MultiplyEntries

@@ -93,6 +93,15 @@ def test_a_law_that_is_identified_says_its_limit_and_interval():
     assert f"goes to {100 * fit.law.limit:.1f} %" in fit_sentence(fit)
 
 
+@pytest.mark.parametrize("form", ["relu", "silu"])
+@pytest.mark.parametrize("ratios", [[0.5, 0.1, 0.4, 0.2, 0.3], [0.0] * 5, [1.0, 0.0, 0.0, 0.0, 0.0]])
+def test_points_of_no_law_are_fitted_without_a_warning_and_not_identified(form, ratios):
+    fit = fit_law(form, [1e-6, 0.001, 0.002, 0.5, 800.0], ratios)
+    assert np.isfinite(fit.residual)
+    assert not fit.is_identified
+    fit.band(TOKENS_B)
+
+
 def test_too_few_checkpoints_are_refused_by_number():
     with pytest.raises(UserError, match=r"4 parameters .* 3 were given"):
         fit_law("relu", [1.0, 2.0, 3.0, 3.0], [0.3, 0.2, 0.1, 0.1])

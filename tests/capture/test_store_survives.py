@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from capture.store import ActivationStore
+from capture.store_dashboards import dashboard_facts
 from capture.store_jobs import job_rows
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +21,9 @@ WRITERS = """
 import os, sys
 import pandas, pyarrow.compute, pyarrow.pandas_compat
 from capture.store import ActivationStore
+from capture.store_dashboards import write_dashboard
 from capture.store_jobs import JobRow, write_job
+from tests.capture.dashboard_rows import made_rows
 
 
 def write(path, n):
@@ -29,6 +32,7 @@ def write(path, n):
     while True:
         store.keep_report(f"r{n}", "outliers", "f", f"{n} " * (n * 997 % 40_000))
         write_job(store, JobRow(f"j{n % 5}", "measure", "{}", "ada", "x", "running", share=float(n)))
+        write_dashboard(store, "d", {"n_done": n}, made_rows(1 + n % 7, n))
         sys.stdout.write(f"kept {n}\\n")
         sys.stdout.flush()
         if n % 11 == 0:
@@ -122,9 +126,14 @@ def test_54_kills_at_any_moment_lose_nothing_that_was_committed(tmp_path):
     newest = max(row.share for row in job_rows(store))
     with store.file.snapshot() as cursor:
         halves = cursor.execute(
-            "SELECT key FROM objects o WHERE n_bytes != (SELECT coalesce(sum(octet_length(data)), 0) FROM pieces p "
-            "WHERE p.object_id = o.id)"
+            "SELECT key FROM objects o WHERE kind != 'dashboard' AND n_bytes != "
+            "(SELECT coalesce(sum(octet_length(data)), 0) FROM pieces p WHERE p.object_id = o.id)"
         ).fetchall()
+        whole = cursor.execute("SELECT count(*), min(n_fired), max(n_fired) FROM dashboard_latents").fetchall()
+        n_cards = cursor.execute("SELECT count(*), count(DISTINCT latent) FROM dashboard_cards").fetchall()
+    n_done = dashboard_facts(store, "d")["n_done"]
+    assert (whole, n_cards) == ([(1 + n_done % 7, n_done, n_done)], [(2 * (1 + n_done % 7), 1 + n_done % 7)])
+    assert n_done >= max(kept)
     store.close()
     assert (lost, halves, [line for line in said if "notice" in line]) == ([], [], [])
     assert len(kept) > N_KILLS

@@ -9,6 +9,8 @@ import pytest
 from capture.checkpoints import checkpoints_of, tokens_in_name
 from capture.models import catalogue, load_session
 from sae.library import load_sae
+from steering.contrast_pairs import bundled_sets, read_contrast
+from steering.vector_folder import read_vectors
 
 DATA = Path(__file__).resolve().parents[2] / "data"
 WEIGHTS = sorted(path for kind in ("models", "saes") for path in (DATA / kind).rglob("*.safetensors"))
@@ -82,3 +84,33 @@ def test_the_texts_have_a_card_with_their_checksum(path: Path) -> None:
     card = (path.parent / "README.md").read_text()
     assert f"`{path.name}`" in card
     assert digest(path) in card
+
+
+@pytest.mark.parametrize("name", bundled_sets())
+def test_a_contrast_set_has_tens_of_pairs_that_fit_the_model_and_a_card_with_its_checksum(name: str) -> None:
+    contrast, card = read_contrast(Path(name)), (DATA / "pairs" / "README.md").read_text()
+    assert 30 <= len(contrast.pairs) <= 40
+    assert len({one.text for one in contrast.examples}) == len(contrast.examples)
+    assert all(one.prompt for one in contrast.examples)
+    assert f"| `{name}.json` | {contrast.labels[0]} | {contrast.labels[1]} | " in card
+    assert digest(bundled_sets()[name]) in card
+
+
+def test_there_are_eight_contrast_sets_and_each_has_a_vector() -> None:
+    assert len(bundled_sets()) == 8
+    assert {path.parent.name for path in (DATA / "vectors").glob("*/manifest.json")} == set(bundled_sets())
+
+
+@pytest.mark.parametrize("name", bundled_sets())
+def test_a_vector_is_of_the_bundled_model_and_its_set_and_its_card_has_its_figures(name: str) -> None:
+    folder, card = DATA / "vectors" / name, (DATA / "vectors" / "README.md").read_text()
+    fitted, scores = read_vectors(folder), json.loads((folder / "manifest.json").read_text())["scores"]
+    fitted_on, held_out = read_contrast(Path(name)).halves()
+    assert fitted.facts["fingerprint"] == load_session("stories").fingerprint
+    assert (fitted.facts["texts"]["digest"], scores["facts"]["held_out"]) == (fitted_on.digest(), held_out.digest())
+    assert digest(folder / "vectors.safetensors") in card
+    (area,) = scores["auroc"].values()
+    for dose in scores["doses"]:
+        mean, low, high = (dose["concept"][key] for key in ("mean", "low", "high"))
+        assert f"| {name} | {area:.3f} | {dose['strength']:g} | {mean:+.3f} | {low:+.3f} to {high:+.3f} |" in card
+    assert f"| {name} | {scores['chosen_strength']:g} | {'yes' if scores['steers'] else 'no'} |" in card

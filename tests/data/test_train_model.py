@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from capture.checkpoints import checkpoints_of
 from capture.errors import UserError
+from capture.models import load_session
+from data.recipes.bundle_model import bundle_model
 from data.recipes.text_stream import batches, encode_documents, epoch_windows, read_documents, training_files
 from data.recipes.train_model import train
 from data.recipes.training_recipe import TrainingRecipe
@@ -107,6 +110,24 @@ def test_the_export_is_a_folder_that_transformers_loads(text_folder: Path, tmp_p
     assert tokenizer.decode(tokenizer("The cat  sat,\n")["input_ids"]) == "The cat  sat,\n"
     assert (tmp_path / "run" / "at-0M" / "config.json").is_file()
     assert json.loads((tmp_path / "run" / "tokens.json").read_text()) == {"at-0M": 1_024, "model": 1_536}
+
+
+def test_a_run_is_bundled_with_its_checkpoints_counts_and_checksums(text_folder: Path, tmp_path: Path) -> None:
+    run(text_folder, tmp_path / "run", TINY, keep_at=(1_000,))
+    (tmp_path / "run" / "at-0M").rename(tmp_path / "run" / "at-1k")
+    out = bundle_model(tmp_path / "run", tmp_path / "small")
+    trained = checkpoints_of("small", out)
+    assert [(one.name, one.n_tokens) for one in trained] == [("small@at-1k", 1_024), ("small", 1_536)]
+    assert [load_session(str(out) + one.name[5:]).shape.n_layers for one in trained] == [1, 1]
+    card = (out / "README.md").read_text()
+    assert card.startswith("# small\n")
+    for weights in out.rglob("*.safetensors"):
+        assert hashlib.sha256(weights.read_bytes()).hexdigest() in card
+
+
+def test_a_run_that_is_not_over_is_not_bundled(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="must be a finished run"):
+        bundle_model(tmp_path, tmp_path / "small")
 
 
 def test_a_folder_without_text_is_refused_in_a_sentence(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels.encoder_pack import pack_encoder
 from kernels.selective_encode import (
     batch_topk_encode,
     batch_topk_encode_reference,
@@ -81,3 +82,14 @@ def test_gradients_of_batch_topk_are_those_of_its_definition():
     (batch_topk_encode_reference(*leaves, 3) * weight).sum().backward()
     for leaf, grad in zip(leaves, found, strict=True):
         torch.testing.assert_close(grad, leaf.grad, atol=1e-4, rtol=1e-4)
+
+
+def test_thresholds_with_a_pack_are_their_definition_and_a_stale_one_is_refused():
+    x, W_enc, b_enc = problem(90, 16, 3000)
+    threshold = torch.rand(3000, generator=torch.Generator().manual_seed(2))
+    pack = pack_encoder(W_enc, b_enc, threshold)
+    found = written_out(threshold_encode(x, W_enc, b_enc, threshold, pack=pack), 3000)
+    torch.testing.assert_close(found, threshold_encode_reference(x, W_enc, b_enc, threshold), atol=1e-4, rtol=1e-4)
+    threshold.mul_(2)
+    with pytest.raises(ValueError, match="changed since"):
+        threshold_encode(x, W_enc, b_enc, threshold, pack=pack)

@@ -188,3 +188,53 @@ def test_the_triton_kernels_agree_in_their_interpreter():
     done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split() == ["topk_encode", "5", "sparse_decode", "4", "scattered_product", "4"]
+
+
+def test_a_pack_of_other_weights_at_the_same_place_or_written_behind_torchs_back_is_refused():
+    x, W_enc, b_enc = problem(2, 8, 70)
+    pack = pack_encoder(W_enc, b_enc)
+    W_enc.data.mul_(2)
+    with pytest.raises(ValueError, match="changed since"):
+        topk_encode(x, W_enc, b_enc, 2, pack=pack)
+    with pytest.raises(ValueError, match="of other weights"):
+        topk_encode(x, W_enc.clone(), b_enc, 2, pack=pack)
+
+
+def test_weights_made_in_inference_mode_are_encoded_and_not_packed():
+    with torch.inference_mode():
+        x, W_enc, b_enc = (one.clone() for one in problem(3, 8, 300))
+        assert_same(topk_encode(x, W_enc, b_enc, 4).codes, topk_encode_reference(x, W_enc, b_enc, 4), W_enc, x)
+        with pytest.raises(ValueError, match="inference mode cannot be packed"):
+            pack_encoder(W_enc, b_enc)
+
+
+@pytest.mark.parametrize("is_packed", [True, False])
+@pytest.mark.parametrize("kind", ["near ties", "huge norms", "huge biases", "few positive", "all negative", "tiny"])
+def test_hard_rows_get_the_references_set(kind, is_packed):
+    x, W_enc, b_enc = problem(40, 48, 9000)
+    if kind == "near ties":
+        W_enc = W_enc[:, :90].repeat(1, 100) * (
+            1 + 1e-4 * torch.randn(9000, generator=torch.Generator().manual_seed(1))
+        )
+    x = x * {"huge norms": 1e12, "tiny": 1e-30}.get(kind, 1.0)
+    b_enc = b_enc * {"huge biases": 1e3, "tiny": 1e-30}.get(kind, 1.0)
+    b_enc = b_enc - {"few positive": 22.0, "all negative": 1e3}.get(kind, 0.0)
+    pack = pack_encoder(W_enc, b_enc) if is_packed else None
+    found, expected = topk_encode(x, W_enc, b_enc, 16, pack=pack).codes, topk_encode_reference(x, W_enc, b_enc, 16)
+    # Float32 rounds two nearly equal ones either way, so the float64 pre-activations of both sets are compared.
+    true = (x.double() @ W_enc.double() + b_enc.double()).relu()
+    scale = x.norm(dim=1).max().double() * W_enc.norm(dim=0).max() + b_enc.abs().max()
+    kept = [true.gather(1, one.indices) * (one.values > 0) for one in (found, expected)]
+    torch.testing.assert_close(*(one.sort(1).values for one in kept), atol=float(4e-7 * scale), rtol=0)
+    assert (found.values > 0).sum() == (expected.values > 0).sum()
+
+
+def test_a_row_that_float32_redoes_among_many_keeps_its_place():
+    x, W_enc, b_enc = problem(1500, 16, 300)
+    x[[3, 700, 1499]] = float("nan")
+    found = topk_encode(x, W_enc, b_enc, 5)
+    assert found.n_redone == 3
+    sound = ~x.isnan().any(dim=1)
+    expected = topk_encode_reference(x, W_enc, b_enc, 5)
+    assert torch.equal(found.codes.indices[sound], expected.indices[sound])
+    assert found.codes.values[~sound].isnan().all()

@@ -19,7 +19,7 @@ def small_sae(**facts: object) -> Autoencoder:
     b_enc = normal(D_SAE, seed=2) * 0.1
     b_enc[7] = -1e6
     rows = torch.nn.functional.normalize(normal(D_SAE, D_IN, seed=3), dim=1)
-    given = {"hook_point": HOOK} | facts
+    given: dict[str, object] = {"hook_point": HOOK} | facts
     return Autoencoder(
         Facts("topk", D_IN, D_SAE, K, **given), normal(D_IN, D_SAE, seed=1), b_enc, rows, normal(D_IN, seed=4)
     )

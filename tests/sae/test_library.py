@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +16,7 @@ from sae import tensor_file
 from sae.autoencoder import Autoencoder
 from sae.facts import Facts
 from sae.library import load_sae, proof, save_sae
+from tests.bad_saes import BAD, TEN_GB, sound
 from tests.saes import D_IN, D_SAE, K, made, normal
 
 X = normal(30, D_IN, seed=0)
@@ -186,11 +188,28 @@ def test_an_npz_with_objects_is_refused(tmp_path):
         load_sae(tmp_path)
 
 
+@pytest.mark.parametrize("what", BAD)
+def test_what_is_wrong_with_a_folder_is_said_and_nothing_is_run(what, tmp_path, monkeypatch):
+    make, words = BAD[what]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tensor_file, "available_bytes", lambda device: 8_000_000_000)
+    with pytest.raises(UserError, match=re.escape(words)):
+        load_sae(make(tmp_path / "sae"))
+    assert not (tmp_path / "stolen").exists()
+
+
+def test_a_large_file_that_is_none_of_the_weights_is_not_read(tmp_path):
+    folder = sound(tmp_path / "sae")
+    with (folder / "trainer_state.pt").open("wb") as file:
+        file.truncate(TEN_GB)
+    assert load_sae(folder).facts.d_sae == D_SAE
+
+
 def test_a_file_beyond_the_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
     folder = a_folder(tmp_path)
     monkeypatch.setattr(tensor_file, "available_bytes", lambda device: 100)
     monkeypatch.setattr(tensor_file, "load_file", lambda path: pytest.fail("it was read"))
-    with pytest.raises(UserError, match="GB of memory are free"):
+    with pytest.raises(UserError, match="GB are free"):
         load_sae(folder)
 
 

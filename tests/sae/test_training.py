@@ -13,7 +13,7 @@ import torch
 from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.session import ModelSession
-from sae.activation_rows import ActivationRows, windows_of
+from sae.activation_rows import ActivationRows, windows_of, without_massive
 from sae.library import load_sae
 from sae.row_choice import RowChoice
 from sae.sae_recipe import SaeRecipe
@@ -56,6 +56,13 @@ def test_rows_are_the_captures_of_the_texts_in_another_order(tiny_session, texts
     assert rows.shape == direct.shape
     assert not torch.equal(rows, direct)
     torch.testing.assert_close(rows.sort(dim=0).values, direct.sort(dim=0).values, atol=1e-5, rtol=1e-5)
+
+
+def test_massive_rows_are_told_by_the_median_norm():
+    rows = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 0.0], [0.0, 7.0]])
+    assert without_massive(rows, 3.0).tolist() == rows[:3].tolist()
+    assert without_massive(rows, 1.0).tolist() == rows[:2].tolist()
+    assert without_massive(rows, 0.0) is rows
 
 
 def test_windows_in_one_array_are_the_windows():

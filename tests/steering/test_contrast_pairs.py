@@ -73,7 +73,7 @@ def test_single_texts_are_halved_by_label():
         ("a.json", "{", "cannot be read"),
         ("a.jsonl", "3\n", "must have a text called 'text'"),
         ("a.csv", "one,two\n1,2\n", "must have a text called 'text'"),
-        ("a.txt", "", "is no file of pairs"),
+        ("a.txt", "", "is neither a bundled set nor a file of pairs"),
     ],
 )
 def test_what_cannot_be_fitted_on_is_refused(tmp_path, name, text, sentence):

@@ -16,11 +16,13 @@ from ui import job_kinds, resources
 from ui.job import Cancelled
 from ui.job_forms import SIZES, training_recipe
 from ui.job_kinds import (
+    DASHBOARD,
     KINDS,
     MEASURE,
     ROOT,
     TRAIN_SAE,
     TrainingLines,
+    dashboard_recipe,
     kept_answers,
     measure_recipe,
     run_child,
@@ -72,8 +74,7 @@ def test_a_measurement_stops_at_its_next_step(no_store):
 
 
 def test_only_what_is_kept_is_answered_without_the_queue(monkeypatch, no_store, tiny_session, tmp_path):
-    from analysis.pipeline import FINGERPRINT
-    from capture.models import model_stamp
+    from capture.models import FINGERPRINT, model_stamp
     from capture.store import ActivationStore
 
     store = ActivationStore.open(tmp_path / "store.duckdb")
@@ -226,3 +227,31 @@ def test_a_folder_without_text_and_a_name_in_use_are_refused(tmp_path, monkeypat
     (tmp_path / "models" / "a" / "checkpoint.pt").touch()
     with pytest.raises(UserError, match="is here already"):
         training_recipe("a", next(iter(SIZES)), str(tmp_path), 0.5)
+
+
+def test_a_dashboard_is_built_as_a_job_from_a_text_set_and_from_a_folder(monkeypatch, tiny_session, tmp_path):
+    from capture.store import ActivationStore
+    from sae import shelf
+    from sae.dashboards import dashboards_of
+    from sae.library import save_sae
+    from tests.sae.dashboard_cases import small_sae
+
+    monkeypatch.setenv("STEERSCOPE_HOME", str(tmp_path / "home"))
+    store = ActivationStore.open(tmp_path / "store.duckdb")
+    monkeypatch.setattr(resources, "load", lambda name, dtype: tiny_session)
+    monkeypatch.setattr(resources, "store", lambda: store)
+    save_sae(small_sae(), tmp_path / "small")
+    digest = shelf.put_on_shelf(tmp_path / "small").digest
+    (tmp_path / "a.txt").write_text("A cat sat near the river and the trees. " * 30)
+    recipes = [dashboard_recipe("stories", "float32", digest, folder=str(tmp_path), view="code")]
+    recipes += [dashboard_recipe("stories", "float32", digest, text_set="tour")]
+    codes = [KINDS[DASHBOARD].work(recipe, no_progress).code for recipe in recipes]
+    assert codes == ["code", ""]
+    assert [one.texts for one in dashboards_of(store, digest)] == ["tour", tmp_path.name]
+    store.close()
+
+
+@pytest.mark.parametrize("texts", [{}, {"text_set": "tour", "folder": "/"}, {"folder": "/nowhere"}, {"text_set": "x"}])
+def test_a_dashboard_of_no_text_is_refused(texts):
+    with pytest.raises(UserError):
+        dashboard_recipe("stories", "float32", "0" * 32, **texts)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from analysis.lens import lenses
 from analysis.link import CODE_FIELD
 from analysis.spec import Spec, from_code, to_code
 from capture.errors import UserError
@@ -15,7 +16,7 @@ from ui import answers, resources, shell, state
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 TEXT = "Once upon a time a small bear sat near the river."
-PAGES = ("what_stands_out", "latents", "outliers", "sparsity")
+PAGES = ("what_stands_out", "latents", "outliers", "sae_quality", "sparsity")
 ODD_TEXTS = {
     "one token": "a",
     "emoji": "a 🙂 and a 👩‍👩‍👧",
@@ -79,7 +80,7 @@ def test_a_page_draws_and_its_address_spells_it(open_app, slug):
     app = open_app(Spec(slug, text=TEXT))
     assert not app.exception
     assert not app.error
-    assert app.title[0].value == shell.title_of(slug)
+    assert app.title[0].value == shell.title_of(slug, importlib.import_module(f"ui.pages.{slug}"))
     assert shown(app).lens == slug
     assert shown(app).text == TEXT
     assert shown(app).fingerprint
@@ -208,11 +209,13 @@ def test_what_if_compares_clean_and_edited(open_app):
 def test_a_page_draws_on_every_family_or_says_what_it_needs(open_app, load, slug, family):
     from capture.session import ModelSession
 
-    load["stories"] = ModelSession(FAMILIES[family](), tiny_tokenizer(), name=family)
-    shelve_for(load["stories"])
+    load["stories"] = session = ModelSession(FAMILIES[family](), tiny_tokenizer(), name=family)
+    shelve_for(session)
+    missing = lenses()[slug].needs(session.shape) if slug in lenses() else None
     app = open_app(Spec(slug, text=TEXT))
     assert not app.exception
-    assert not app.error
+    assert len(app.error) == (missing is not None)
+    assert (missing or "") in "".join(error.value for error in app.error).replace("\\", "")
 
 
 @pytest.mark.parametrize("slug", PAGES)

@@ -8,8 +8,10 @@ from streamlit.testing.v1 import AppTest
 from analysis.link import CODE_FIELD
 from analysis.spec import Spec, to_code
 from capture.store import ActivationStore
+from sae import tensor_file
 from sae.library import save_sae
 from sae.shelf import BUNDLED, shelved
+from tests.bad_saes import BAD
 from tests.sae.test_shelf import BUNDLED_DIGEST, STORIES
 from tests.saes import D_IN, D_SAE, made
 from ui import resources
@@ -39,7 +41,7 @@ def shelf_of(app):
 
 
 def open_folder(app, path):
-    next(box for box in app.main.text_input if box.label.startswith("Folder, or")).set_value(str(path))
+    next(box for box in app.main.text_input if box.label.startswith("Folder, ")).set_value(str(path))
     return next(one for one in app.button if one.label == "Open").click().run()
 
 
@@ -70,11 +72,26 @@ def test_a_folder_that_is_opened_is_listed_and_taken_off_again(page, tmp_path):
 
 def test_what_is_no_sae_gets_a_sentence_and_is_not_listed(page, tmp_path):
     (tmp_path / "empty").mkdir()
-    for path, words in ((tmp_path / "empty", "none of the layouts"), ("/no/such/folder", "There is no folder")):
+    for path, words in (
+        (tmp_path / "empty", "none of the layouts"),
+        ("/no/such/folder", "There is no folder"),
+        ("no-such/id", "no release"),
+    ):
         page = open_folder(page, path)
         assert not page.exception
         assert words in page.error[0].value
     assert len(shelf_of(page)) == 1
+
+
+def test_what_is_wrong_with_a_folder_is_said_on_the_page(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tensor_file, "available_bytes", lambda device: 8_000_000_000)
+    for n, (make, words) in enumerate(BAD.values()):
+        page = open_folder(page, make(tmp_path / f"sae-{n}"))
+        assert not page.exception
+        assert words in page.error[0].value.replace("\\", "")
+    assert len(shelf_of(page)) == 1
+    assert not (tmp_path / "stolen").exists()
 
 
 def test_a_model_is_offered_what_was_trained_on_it_and_what_does_not_say(tmp_path):
@@ -82,11 +99,12 @@ def test_a_model_is_offered_what_was_trained_on_it_and_what_does_not_say(tmp_pat
 
     save_sae(made("topk"), tmp_path / "silent")
     save_sae(made("relu", provenance={"fingerprint": "of another model"}), tmp_path / "other")
-    for name in ("silent", "other"):
+    save_sae(made("gated", provenance={"fingerprint": "in bfloat16", "model": "stories"}), tmp_path / "halved")
+    for name in ("silent", "other", "halved"):
         put_on_shelf(tmp_path / name)
-    assert [one.name for one in offered_saes(STORIES)] == ["stories-block-2", "silent"]
-    assert [one.name for one in offered_saes("")] == [one.name for one in shelved()]
-    assert offered_saes(STORIES)[0].folder == BUNDLED / "stories-block-2"
+    assert [one.name for one in offered_saes(STORIES, "stories")] == ["stories-block-2", "halved", "silent"]
+    assert [one.name for one in offered_saes("", "stories")] == [one.name for one in shelved()]
+    assert offered_saes(STORIES, "stories")[0].folder == BUNDLED / "stories-block-2"
 
 
 CHOOSER = """
@@ -99,13 +117,15 @@ st.text(f"{{chosen.digest if chosen else None}} {{asked.options.get('sae', '')}}
 """
 
 
-def test_a_page_chooses_among_them_and_opens_another(tmp_path):
+def test_a_page_chooses_among_them_and_opens_another(tmp_path, monkeypatch, tiny_session):
+    monkeypatch.setattr(resources, "load", lambda name, dtype: tiny_session)
     save_sae(made("topk"), tmp_path / "silent")
     app = AppTest.from_string(CHOOSER.format(fingerprint=STORIES), default_timeout=60).run()
     assert app.text[0].value == BUNDLED_DIGEST
     app = open_folder(app, tmp_path / "silent")
     digest = shelved()[1].digest
     assert app.text[0].value == f"{digest} {digest}"
+    assert "do not say where it reads" in app.toast[0].value
     app = app.selectbox[0].set_value(BUNDLED_DIGEST).run()
     assert app.text[0].value == f"{BUNDLED_DIGEST} {BUNDLED_DIGEST}"
 

@@ -7,6 +7,7 @@ import pytest
 
 import cli
 from analysis import pipeline
+from analysis.lens import lenses
 from analysis.link import Link
 from analysis.pipeline import EVERY_LENS
 from analysis.shared_view import keep_view
@@ -17,6 +18,7 @@ from analysis.whole_view import answers_of, view_of_link
 from capture.errors import UserError
 from capture.store import ActivationStore
 from tests.analysis.test_tables import report_of, view_of
+from tests.shelves import shelve_for
 from ui.view_export import export, is_view_path, view_named, view_of_path
 from ui.view_html import view_html, view_in_html
 
@@ -41,9 +43,10 @@ def test_a_view_of_a_spec_has_its_pins_and_the_reports_of_its_lens(load):
     assert [one.digest() for one in view.reports] == [pipeline.run(ASKED, load, None).report.digest()]
 
 
-def test_a_view_of_the_landing_page_has_the_reports_of_every_lens(load):
+def test_a_view_of_the_landing_page_has_the_reports_of_every_lens(load, tiny_session):
+    shelve_for(tiny_session)
     view = view_of_link(Link(Spec(EVERY_LENS, text="the bear sat")), load, None)
-    assert [one.spec.lens for one in view.reports] == ["outliers"]
+    assert [one.spec.lens for one in view.reports] == list(lenses())
     assert view.spec.lens == EVERY_LENS
 
 

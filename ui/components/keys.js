@@ -25,7 +25,10 @@ const ACTIONS = {
   s: () => press(`${CLASS}share button`),
   e: () => press(`${CLASS}export button`),
   "?": () => press(`${CLASS}keys button`),
-  "/": () => goTo("home_text", "store-sql", "text"),
+  "/": () => goTo("latent-search", "home_text", "store-sql", "text"),
+  "[": () => press(`${CLASS}latent-previous button`),
+  "]": () => press(`${CLASS}latent-next button`),
+  r: () => press(`${CLASS}latent-random button`),
   Escape: () => press(`${CLASS}status button`),
 };
 

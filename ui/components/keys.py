@@ -7,7 +7,9 @@ from ui.components.payload import source
 KEYS = {
     "s": "Share",
     "e": "Export",
-    "/": "go to the text",
+    "/": "go to the text, on Latents to the search",
+    "[ ]": "previous and next latent",
+    "r": "a random latent",
     "Esc": "cancel what runs",
     "← →": "another token or cell, where one has the focus",
     "?": "this list",

@@ -11,6 +11,8 @@ from ui.numbers import marked, say_number
 if TYPE_CHECKING:
     from sae.latent_card import LatentCard, TokenWeight
 
+N_TICKS = 6
+HISTOGRAM_PX = 220
 DENSE = 0.1
 """A latent that fires more often than this is rarely of one kind of thing."""
 
@@ -22,7 +24,12 @@ def histogram(card: "LatentCard") -> Picture | None:
     drawn = charts.binned(
         np.asarray(card.histogram.edges), np.asarray(card.histogram.counts), quantity="value", log_x=True
     )
-    drawn.update_yaxes(title="tokens (log count)").update_layout(height=200)
+    # Seldom as wide as two powers of ten, so that its ticks are the edges of its bins.
+    edges = np.asarray(card.histogram.edges)
+    shown = edges[:: max(1, len(edges) // N_TICKS)]
+    ticks = {"tickvals": shown, "ticktext": [say_number(edge) for edge in shown], "tickfont": {"size": 12}}
+    drawn.update_xaxes(title="value (log axis)", **ticks)
+    drawn.update_yaxes(title="tokens (log count)").update_layout(height=HISTOGRAM_PX)
     caption = f"Its values on the {card.n_fired:,} tokens where it fires, four bins to a doubling."
     return Picture("latent-card-histogram", f"Values of latent {card.latent}", caption, drawn)
 

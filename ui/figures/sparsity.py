@@ -62,7 +62,7 @@ def columns_of(report: Report) -> np.ndarray:
 def column_names(report: Report) -> list[str]:
     """What the columns are called: tokens, or the numbers of texts."""
     if report.spec.text_set:
-        return [f"text {number}" for number in range(len(report.arrays["text_kept_share"]))]
+        return [f"#{number}" for number in range(len(report.arrays["text_kept_share"]))]
     return list(report.numbers["tokens"])
 
 
@@ -70,7 +70,9 @@ def pictures(report: Report, pins: Mapping[str, Any]) -> tuple[Picture, ...]:
     """Every figure of the page at the pinned place."""
     place = shown(report, pins)
     few = (specialised(report),) if report.spec.text_set else ()
-    searched = (curve(report), frontier(report)) if report.numbers["is_searched"] else ()
+    searched = (
+        (curve(report), frontier(report), frontier(report, is_oracle=True)) if report.numbers["is_searched"] else ()
+    )
     return (heat(report, place), layers(report, place), *searched, frequencies(report, place.layer), *few)
 
 
@@ -128,15 +130,18 @@ def curve(report: Report) -> Picture:
     return Picture("sparsity-curve", "What the neurons are worth", caption, drawn)
 
 
-def frontier(report: Report) -> Picture:
-    """Each method's loss against the weights that a sparse decode would not have to read."""
+def frontier(report: Report, is_oracle: bool = False) -> Picture:
+    """Each method's loss against the weights that a sparse decode would not have to read.
+
+    With an oracle that knows the weak set beforehand, all three matrices can be left unread for it.
+    """
     arrays, methods = report.arrays, report.numbers["methods"]
     colours = iter(RIVAL_COLOURS)
     found = []
     for number, method in enumerate(methods):
         rows = np.flatnonzero(arrays["frontier_method"] == number)
         if len(rows):
-            found.append((method["slug"] in OURS, _method_curve(report, method, rows, colours)))
+            found.append((method["slug"] in OURS, _method_curve(report, method, rows, colours, is_oracle)))
     # Ours last, so that it lies on top.
     shown = [one for is_ours, one in sorted(found, key=lambda pair: pair[0])]
     top = max(MAX_SHOWN_NATS, 1.6 * report.numbers["budget_nats"])
@@ -152,18 +157,24 @@ def frontier(report: Report) -> Picture:
     # Below the axis's title, one method a line: names with their tensors are long.
     under = {"yref": "container", "y": 0.01, "yanchor": "bottom", "x": 0, "xanchor": "left", "orientation": "v"}
     drawn.update_layout(legend=under, margin={"t": 8, "b": 190})
+    read = (
+        "if an oracle named the zeros beforehand" if is_oracle else "when zeros are known only once they are computed"
+    )
     caption = (
         "Each method at several budgets: what it costs in loss against the share of the FFN's weights that a sparse "
-        f"decode need not read, over {_texts(report)}. The legend names the tensor that has the zeros; points above "
-        f"{say_number(top)} nats are out of the picture. Dotted: a perplexity 1, 5 and 10 % above the dense one."
+        f"decode need not read {read}, over {_texts(report)}. The legend names the tensor that has the zeros; points "
+        f"above {say_number(top)} nats are out of the picture. Dotted: a perplexity 1, 5 and 10 % above the dense one."
     )
+    if is_oracle:
+        return Picture("sparsity-frontier-oracle", "Beside other methods, with an oracle", caption, drawn)
     return Picture("sparsity-frontier", "Beside other methods", caption, drawn)
 
 
-def _method_curve(report: Report, method: Mapping[str, Any], rows: np.ndarray, colours: Any) -> Curve:
+def _method_curve(report: Report, method: Mapping[str, Any], rows: np.ndarray, colours: Any, is_oracle: bool) -> Curve:
     arrays, slug = report.arrays, method["slug"]
-    rows = rows[np.argsort(arrays["frontier_skipped_share"][rows], kind="stable")]
-    skipped, lost = 100 * arrays["frontier_skipped_share"][rows], arrays["frontier_delta_loss"][rows]
+    share = arrays["frontier_oracle_share" if is_oracle else "frontier_skipped_share"]
+    rows = rows[np.argsort(share[rows], kind="stable")]
+    skipped, lost = 100 * share[rows], arrays["frontier_delta_loss"][rows]
     tensor = TENSORS.get(slug.partition("_")[0], "mlp_post")
     hover = [
         f"{method['title']}: {say_quantity(x, '%')} not read, {say_quantity(y, 'nats')}, "

@@ -39,11 +39,12 @@ def law(report: Report) -> Picture:
         [Mark("y", 100 * limit, f"limit of the fit, {say_number(100 * limit)} %")] if low <= 100 * limit <= high else []
     )
     drawn = curves(shown, x=TOKENS, y=RATIO, log_x=True, marks=marks, y_range=(low, high))
-    caption = (
-        f"Share of neurons that stay active at the budget of {numbers['p']:g} %, at each checkpoint. The line is the "
-        f"law {numbers['formula']} fitted to the points; the band is its {numbers['confidence']:.0%} interval, cut off "
-        "at the picture's edge."
-    )
+    caption = f"Share of neurons that stay active at the budget of {numbers['p']:g} %, at each checkpoint."
+    if numbers["fit"]:
+        caption += (
+            f" The line is the law {numbers['formula']} fitted to the points; the band is its "
+            f"{numbers['confidence']:.0%} interval, cut off at the picture's edge."
+        )
     return Picture("sparsity-law", "Activation ratio over training", caption, drawn)
 
 
@@ -102,6 +103,7 @@ def layers(report: Report) -> Picture:
     for place, trace in enumerate(drawn.data):
         is_last = place == len(rows) - 1
         trace.line.color = trace.marker.color = charts.STEERED if is_last else charts.CLEAN
+        trace.line.dash = "solid" if is_last else charts.DASHES[1 + place % (len(charts.DASHES) - 1)]
         trace.opacity = 1 if is_last else 0.35 + 0.4 * place / max(1, len(rows) - 1)
     caption = "Share of neurons that stay active in each layer, one line a checkpoint; the last one stands out."
     return Picture("sparsity-law-layers", "Activation ratio by layer and checkpoint", caption, drawn)

@@ -31,7 +31,7 @@ def render(report: Report, context: "Context") -> None:
     _budget(report, next(iter(context.lens.options), None) if context.lens else None, asked)
     _places(report)
     if report.numbers["is_searched"]:
-        pictures.side_by_side((figures.frontier(report), figures.curve(report)))
+        _methods(report)
     if report.spec.text_set:
         st.markdown("### Neurons that few texts need")
         pictures.show(specialised(report))
@@ -109,6 +109,29 @@ def _places(report: Report) -> None:
         st.markdown("### How often a neuron is kept")
         st.markdown(plain(" ".join(parts.neurons(report))))
         pictures.show(frequencies(report, place.layer))
+
+
+@st.fragment
+@bounded
+def _methods(report: Report) -> None:
+    """The frontier, as it is decoded or with an oracle, and the curve of the answer's own method."""
+    is_oracle = state.pins().get("oracle") is True
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        st.markdown("### Beside other methods")
+        st.segmented_control(
+            "Which zeros need not be read",
+            (False, True),
+            required=True,
+            format_func=lambda one: "known beforehand" if one else "known once computed",
+            help="A sparse decode can leave unread what is known to be zero before it is multiplied. Known beforehand "
+            "is the bound that a perfect predictor of the weak set would reach.",
+            **state.bind("sparsity.oracle", is_oracle, lambda one: state.pin(oracle=one or None)),
+        )
+        pictures.show(figures.frontier(report, is_oracle))
+    with right:
+        st.markdown("### What the neurons are worth")
+        pictures.show(figures.curve(report))
 
 
 def _pair(report: Report, context: "Context") -> None:

@@ -7,6 +7,7 @@ import streamlit as st
 from ui.boundary import boundary
 from ui.job_forms import train_form
 from ui.job_list import jobs
+from ui.kernel_panel import kernels
 from ui.sae_form import train_sae_form
 from ui.sae_shelf import draw_shelf
 from ui.store_panels import kept, kept_views, room, savings
@@ -38,3 +39,4 @@ def draw(context: "Context") -> None:
         jobs()
         train_sae_form()
         train_form()
+        kernels()
