@@ -3,12 +3,12 @@
 score = log2(magnitude / usual): for neurons switched off, the neurons that are not zero in the dense model over those
 kept; for neurons that are never kept, their number over what chance gives where each token drew its neurons anew; for a
 token and for a block, the larger share kept over the median one. The first two say how much a text needs, and count
-for less where it is short: times the root of its predictions over those whose interval is as narrow as the budget.
+for less where it is short: times its predictions over those whose interval is as narrow as the budget.
 """
 
 from collections.abc import Mapping
 from dataclasses import replace
-from math import isfinite, log2, sqrt
+from math import isfinite, log2
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ def _damped(finding: Finding | None, numbers: Mapping[str, Any]) -> Finding | No
     if finding is None or telling is None or telling <= n:
         return finding
     words = f"{finding.sentence} This rests on {n:,} predictions: {_too_few(telling)}."
-    return replace(finding, sentence=words, score=finding.score * sqrt(n / telling))
+    return replace(finding, sentence=words, score=finding.score * n / telling)
 
 
 def _switched_off(numbers: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Finding | None:

@@ -189,7 +189,7 @@ def test_an_answer_on_few_predictions_says_so_and_its_finding_counts_for_less():
     numbers |= {"is_searched": True, "p": 1.0, "n_tokens_a_neuron": 26}
     (few,) = findings_of(numbers, arrays, True)
     (many,) = findings_of({**numbers, "n_telling": 25}, arrays, True)
-    assert (few.score, many.score) == (pytest.approx(3 * (25 / 38_349) ** 0.5), 3)
+    assert (few.score, many.score) == (pytest.approx(3 * 25 / 38_349), 3)
     assert "rests on 25 predictions: fewer than about 38,000 say little" in few.sentence
     assert "rests on 25 predictions, where chance moves the loss by more" in ground(numbers)
     assert "predictions" not in many.sentence
