@@ -77,6 +77,7 @@ class ByRows:
 def batch_tokens(shape: ModelShape, points: Sequence[HookPoint]) -> int:
     """How many tokens a batch may have, so that what is read of it fits in 256 MB."""
     width = {"logits": shape.d_vocab, "mlp_post": shape.d_mlp, "mlp_pre": shape.d_mlp}
+    width["expert_post"] = shape.d_mlp * (shape.n_experts or 1)
     per_token = sum(width.get(at.site, shape.d_model) for at in points)
     return max(1, min(MAX_BATCH_TOKENS, MAX_FLOATS // per_token))
 
@@ -124,7 +125,12 @@ def _blocks(candidates: Sequence[Candidate], fits: int) -> Iterator[tuple[int, S
         yield first, candidates[first : first + step]
 
 
-def summed_loss(logits: Float[Tensor, "pos d_vocab"], tokens: Sequence[int]) -> float:
-    """Cross-entropy of every token but the first, summed, in nats."""
+def token_losses(logits: Float[Tensor, "pos d_vocab"], tokens: Sequence[int]) -> Float[Tensor, "predicted"]:
+    """Cross-entropy of every token but the first, in nats."""
     targets = torch.tensor(tokens[1:], dtype=torch.long)
-    return float(torch.nn.functional.cross_entropy(logits[:-1].float(), targets, reduction="sum"))
+    return torch.nn.functional.cross_entropy(logits[:-1].float(), targets, reduction="none")
+
+
+def summed_loss(logits: Float[Tensor, "pos d_vocab"], tokens: Sequence[int]) -> float:
+    """The same, summed."""
+    return float(token_losses(logits, tokens).sum())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from analysis.sparse_pass import Candidate
 from analysis.sparsity_dense import DensePass, points_of
-from analysis.sparsity_methods import cett_masks, edges_for, rival
+from analysis.sparsity_methods import masks_at, rival
 from capture.errors import UserError
 from capture.intervention import Intervention
 from capture.session import ModelSession
@@ -41,7 +41,7 @@ def masks_of(
         return ()
     dense = DensePass(session, texts)
     session.stream(texts, points_of(session.shape), dense.update, interventions)
-    return cett_masks(edges_for(dense, budget)) if slug == CETT else rival(slug, dense, budget)
+    return masks_at(dense, budget) if slug == CETT else rival(slug, dense, budget)
 
 
 def write_on(

@@ -5,22 +5,30 @@ grow by less than p percent. Neurons whose output is shorter than their layer's 
 the tensor that W_out reads; "kept" means not zero there, in a run with all layers masked. Losses are nats per predicted
 token. Passes: one dense; those of the search (`analysis.sparsity_search`); one at the answer; one for the frontier.
 
-Arrays (a set's `kept_share` is [n_layers]; those of `point` and `target` are of the frontier's texts):
-`threshold`, `cett` (in the dense run), `activation_ratio`, `nonzero_share` (dense) [n_layers]; `kept_share` [n_layers
-pos]; `neuron_frequency`, `neuron_text_share`, `neuron_peak_frequency`, `neuron_peak_text` [n_layers d_mlp];
-`text_kept_share` [text n_layers]; `type_token`, `type_count`, `type_kept_share` [token_type], commonest first, at most
-500; `curve_target`, `curve_activation_ratio`, `curve_delta_loss`, `curve_perplexity_ratio` [target], from dense on;
-`tried_target`, `tried_delta_loss` [tried], what the search tried; `frontier_method` (index into `methods`),
-`frontier_budget` (CETT target, share asked for, or p), `frontier_delta_loss`, `frontier_zero_share` (of the method's
-own tensor), `frontier_skipped_share`, `frontier_oracle_share` [point], `frontier_interval` [point 2], [0 0] for a text.
+In a mixture of experts each expert of a block has its own threshold: its CETT is a share of that expert's output, a
+mean over the tokens routed to it, and shares are of the neurons of the experts that a token is routed to.
+
+Arrays (a set's `kept_share` is [n_layers]; those of `point` and `target` are of the frontier's texts): `threshold`,
+`cett` (in the dense run) [n_layers], of experts empty and `expert_threshold`, `expert_cett` [n_layers n_experts] in
+their place, and neurons those of all experts end to end; `activation_ratio`, `nonzero_share` (dense) [n_layers];
+`kept_share` [n_layers pos]; `neuron_frequency`, `neuron_text_share`, `neuron_peak_frequency`, `neuron_peak_text`
+[n_layers d_mlp]; `text_kept_share` [text n_layers]; `type_token`, `type_count`, `type_kept_share` [token_type],
+commonest first, at most 500; `curve_target`, `curve_activation_ratio`, `curve_delta_loss`, `curve_perplexity_ratio`
+[target], from dense on; `tried_target`, `tried_delta_loss` [tried], what the search tried; `frontier_method` (index
+into `methods`), `frontier_budget` (CETT target, share asked for, or p), `frontier_delta_loss`, `frontier_zero_share`
+(of the method's own tensor), `frontier_skipped_share`, `frontier_oracle_share` [point], `frontier_interval` [point 2],
+[0 0] for a text.
 
 Numbers: `p`, `is_searched`, `sentence` (the answer, or why nothing was searched), `cett_target`, `cett_beyond` (first
 target tried that is over budget), `activation_ratio`, `sparsity` (1 − ratio), `loss_dense`, `loss_sparse`,
-`delta_loss`, `delta_interval` ([low, high] or null), `perplexity_ratio`, `budget_nats`; `thresholds` [n_layers], the
-list that the paper's tools read; `recipes`, the masks as interventions; `passes` {dense, sparse, rows,
-frontier_rows}; `tensor`, `activation`, `has_gate`; `n_always`, `n_never`, `n_specialised`, `n_neurons`; `methods`
-[{slug, title, weak_set, thresholded, tensor, skips, paper, reason}], `reason` saying why it has no point; `types` (the
-words of `type_token`); `n_frontier_texts`; `tokens`, `n_tokens`, `n_texts`, `n_predicted`, `is_text_set`.
+`delta_loss`, `delta_interval` ([low, high] or null: 95 % over texts, of a single text over its predicted tokens),
+`n_telling` (about how many predictions narrow that interval to the budget on either side, or null), `perplexity_ratio`,
+`budget_nats`; `thresholds` [n_layers] (or [n_layers n_experts]), the list that the paper's tools read; `recipes`, the
+masks as interventions; `passes` {dense, sparse, rows, frontier_rows}; `tensor`, `activation`, `has_gate`; `n_always`,
+`n_never`, `n_specialised`, `n_neurons`; `methods` [{slug, title, weak_set, thresholded, tensor, skips, paper, reason}],
+`reason` saying why it has no point; `types` (the words of `type_token`); `n_frontier_texts`; `tokens`, `n_tokens`,
+`n_tokens_a_neuron` (at how many tokens a neuron is there, in the mean), `n_experts` (0: dense), `n_texts`,
+`n_predicted`, `is_text_set`.
 """
 
 from typing import Any
@@ -30,11 +38,11 @@ import numpy as np
 from analysis.lens import Lens, Measured, Options, Progress, Subject
 from analysis.option import Option
 from analysis.sparsity_dense import points_of
-from analysis.sparsity_findings import findings_of
+from analysis.sparsity_findings import findings_of, ground
 from analysis.sparsity_frontier import frontier_of
 from analysis.sparsity_methods import methods_for
 from analysis.sparsity_quantities import QUANTITIES
-from analysis.sparsity_run import Answer, answer_of, dense_of, needed
+from analysis.sparsity_run import Answer, answer_of, dense_of
 from capture.mask import ACTIVATIONS
 from capture.session import ModelShape
 
@@ -78,9 +86,16 @@ def measure(subject: Subject, options: Options, progress: Progress) -> Measured:
 
 def _layers(answer: Answer, dense: Any) -> dict[str, np.ndarray]:
     targets = sorted(answer.tried)
-    return {
+    n_experts = dense.session.shape.n_experts
+    by_unit = {
         "threshold": np.array(answer.thresholds),
         "cett": np.array([values[edge] for values, edge in zip(dense.cett, answer.edges, strict=True)]),
+    }
+    by_expert = {f"expert_{name}": one.reshape(-1, n_experts or 1) for name, one in by_unit.items()}
+    nothing = dict.fromkeys(by_unit if n_experts else by_expert, np.zeros(0) if n_experts else np.zeros((0, 0)))
+    return {
+        **(by_expert if n_experts else by_unit),
+        **nothing,
         "nonzero_share": dense.nonzero_share(),
         "tried_target": np.array(targets, float),
         "tried_delta_loss": np.array([answer.tried[target] for target in targets], float),
@@ -95,12 +110,14 @@ def _numbers(subject: Subject, answer: Answer, p: float, arrays: dict[str, np.nd
     return {
         "p": p,
         **answer.numbers,
-        "sentence": answer.why or _sentence(p, ratio, answer.numbers["perplexity_ratio"]),
+        "sentence": answer.why or f"{_sentence(p, ratio, answer.numbers['perplexity_ratio'])} {ground(answer.numbers)}",
         "activation_ratio": ratio,
         "sparsity": 1 - ratio,
-        "thresholds": list(answer.thresholds),
+        "thresholds": arrays["expert_threshold" if shape.n_experts else "threshold"].tolist(),
+        "n_experts": shape.n_experts or 0,
+        "n_tokens_a_neuron": float(answer.kept.n_seen.mean()),
         "recipes": [change.recipe() for change in answer.masks],
-        "tensor": "mlp_post: what W_out reads",
+        "tensor": f"{'expert_post' if shape.n_experts else 'mlp_post'}: what W_out reads",
         "activation": shape.activation,
         "has_gate": shape.has_gate,
         "n_neurons": int(frequency.size),
@@ -111,7 +128,6 @@ def _numbers(subject: Subject, answer: Answer, p: float, arrays: dict[str, np.nd
         "tokens": [] if subject.is_text_set else list(subject.session.token_texts(subject.texts[0])),
         "n_tokens": sum(map(len, subject.texts)),
         "n_texts": len(subject.texts),
-        "n_predicted": needed(subject.texts)[0],
         "is_text_set": subject.is_text_set,
     }
 
@@ -132,9 +148,12 @@ def _sentence(p: float, ratio: float, perplexity_ratio: float) -> str:
 def _needs(shape: ModelShape) -> str | None:
     if shape.n_layers == 0:
         return "It has no blocks, and neurons are those of the blocks' MLPs."
-    if shape.n_experts is not None:
-        return "Its MLPs are mixtures of experts, whose neurons cannot be read one by one here."
-    if shape.activation not in ACTIVATIONS:
+    if shape.n_experts and shape.n_open_mixtures < shape.n_layers:
+        return (
+            f"Only {shape.n_open_mixtures} of its {shape.n_layers} blocks are mixtures whose experts' neurons can be "
+            "read; a model of dense blocks and mixtures together is not measured here."
+        )
+    if shape.n_experts is None and shape.activation not in ACTIVATIONS:
         return (
             f"Its activation function is {shape.activation}, and weak neurons are defined here for "
             f"{', '.join(sorted(ACTIVATIONS))}."

@@ -11,6 +11,7 @@ from analysis.sparsity_methods import GREEDY_SHARES, SLUGS, frontier_plan, mean_
 from analysis.sparsity_run import Answer
 from analysis.teal_greedy import greedy_masks
 from analysis.text_bootstrap import interval_over_texts
+from capture.experts import SITES
 from capture.hook_point import HookPoint
 
 MAX_TEXTS = 64
@@ -38,10 +39,11 @@ def frontier_of(
         return Frontier({**_curve([(0.0, 0.0, dense_ratio)]), **_points([])}, len(texts), 0)
     shape = subject.session.shape
     plan = [*frontier_plan(dense), ("cett_ppl", p, answer.masks)]
-    if is_greedy:
+    if is_greedy and not shape.n_experts:
         allocated = greedy_masks(subject, dense, GREEDY_SHARES, progress)
         plan += [("teal_greedy", share, masks) for share, masks in zip(GREEDY_SHARES, allocated, strict=True)]
-    sites = [HookPoint(layer, site) for layer in range(shape.n_layers) for site in INPUT_SITES]
+    counted = SITES if shape.n_experts else INPUT_SITES
+    sites = [HookPoint(layer, site) for layer in range(shape.n_layers) for site in counted]
     progress(0.8, "setting other methods beside it")
     passed = run_candidates(
         subject.session,
@@ -89,7 +91,7 @@ def _point(
         float(change.sum() / counts.sum()),
         interval_over_texts(change, counts),
         zeros["mlp_post"],
-        float(np.mean(list(zeros.values()))) if is_teal else zeros["mlp_post"],
+        float(np.mean([zeros[site] for site in INPUT_SITES])) if is_teal else zeros["mlp_post"],
         skipped,
         skipped if is_teal else zeros["mlp_post"],
     )

@@ -4,12 +4,11 @@ s is the gate score act(W_gate x), in a plain MLP the neuron itself; z is what W
 What a sparse decode could leave unread, as a share of the FFN's weight bytes (W_in, W_out and, where there is one,
 W_gate; all of one size), for a share q of zeros:
 
-- the weak set is known from z alone (zero test, CETT): the rows of W_out, q / 3 with a gate and q / 2 without;
-- it is known from s, which a gated MLP has before W_in is read (top-k, FAT, CATS): rows of W_out and columns of W_in,
-  2 q / 3; without a gate s is z, so q / 2;
+- zero test, top-k, FAT and CETT put zeros on z, so the rows of W_out: q / 3 with a gate and q / 2 without;
+- CATS masks the gate before W_in is read: rows of W_out and columns of W_in, 2 q / 3;
 - TEAL: rows of W_gate and W_in where their shared input is zero, of W_out where its input is.
 
-With an oracle that knew the weak set beforehand all matrices could be left unread for it: q.
+With an oracle that knew the weak set beforehand the matching columns of W_in and W_gate could be left unread too: q.
 """
 
 from collections.abc import Sequence
@@ -55,11 +54,11 @@ class Method:
 LAW = "Luo et al. 2024, arXiv 2411.02335"
 _Z = "mlp_post: what W_out reads"
 _ROWS = "rows of W_out"
-_GATED = "rows of W_out and, with a gate, columns of W_in"
+_CATS = "rows of W_out and columns of W_in"
 METHODS = (
     Method("zero", "Zero test", "s = 0 exactly", "gate score s", _Z, _ROWS, "Mirzadeh et al. 2023, arXiv 2310.04564"),
-    Method("top_k", "Top-k", "all but the k largest |s| of a token", "gate score s", _Z, _GATED, LAW),
-    Method("fat", "FAT-ε", "|s| < ε, one ε for all layers", "gate score s", _Z, _GATED, "Kurtz et al. 2020"),
+    Method("top_k", "Top-k", "all but the k largest |s| of a token", "gate score s", _Z, _ROWS, LAW),
+    Method("fat", "FAT-ε", "|s| < ε, one ε for all layers", "gate score s", _Z, _ROWS, "Kurtz et al. 2020"),
     Method("cett", "CETT", "‖n_i‖ < ε_l, from one CETT target", "‖n_i‖ = |z_i| ‖W_out[i]‖", _Z, _ROWS, LAW),
     Method(
         "cett_ppl",
@@ -76,7 +75,7 @@ METHODS = (
         "|s| below a percentile of its layer",
         "gate score s",
         "the gate's output, so mlp_post too",
-        _GATED,
+        _CATS,
         "Lee et al. 2024, arXiv 2404.08763",
     ),
     Method(
@@ -106,21 +105,36 @@ def methods_for(shape: ModelShape, is_greedy: bool) -> tuple[dict[str, Any], ...
     rows = [method.to_json() for method in METHODS]
     if not is_greedy:
         rows[SLUGS.index("teal_greedy")]["reason"] = "It takes longer than all the others: switch it on to measure it."
-    if not shape.has_gate:
+    if shape.n_experts:
+        for slug in ("top_k", "fat", "cats", "teal", "teal_greedy"):
+            rows[SLUGS.index(slug)]["reason"] = "It is measured for dense MLPs alone; these are mixtures of experts."
+    elif not shape.has_gate:
         rows[SLUGS.index("cats")]["reason"] = "CATS thresholds a gate, and these MLPs have none."
     return tuple(rows)
 
 
-def cett_masks(edges: Sequence[int]) -> Candidate:
-    """The masks of one threshold a layer, each given as an index of `EDGES`."""
+def cett_masks(edges: Sequence[int], n_experts: int | None = None) -> Candidate:
+    """The masks of one threshold a layer, or one an expert, each given as an index of `EDGES`."""
+    if n_experts:
+        limits = EDGES[list(edges)].reshape(-1, n_experts)
+        points = [HookPoint(layer, "expert_post") for layer in range(len(limits))]
+        return tuple(MaskWeakNeurons(at, tuple(one.tolist())) for at, one in zip(points, limits, strict=True))
     return tuple(
         MaskWeakNeurons(HookPoint(layer, "mlp_post"), float(EDGES[edge])) for layer, edge in enumerate(edges) if edge
     )
 
 
 def edges_for(dense: DensePass, target: float) -> tuple[int, ...]:
-    """Each layer's threshold for a CETT target."""
-    return tuple(edge_for(values, target) for values in dense.cett)
+    """Each layer's or expert's threshold for a CETT target; 0 for an expert that no token was routed to."""
+    return tuple(
+        edge_for(values, target) if curve.n_tokens else 0
+        for values, curve in zip(dense.cett, dense.curves, strict=True)
+    )
+
+
+def masks_at(dense: DensePass, target: float) -> Candidate:
+    """The masks of a CETT target."""
+    return cett_masks(edges_for(dense, target), dense.session.shape.n_experts)
 
 
 def rival(slug: str, dense: DensePass, share: float) -> Candidate:
@@ -150,7 +164,7 @@ def skipped_share(slug: str, zero_share: dict[str, float], has_gate: bool) -> fl
     q = zero_share["mlp_post"]
     if slug.startswith("teal"):
         return ((n_matrices - 1) * zero_share["ln2_out"] + q) / n_matrices
-    if slug in ("top_k", "fat", "cats") and has_gate:
+    if slug == "cats":
         return 2 * q / 3
     return q / n_matrices
 
@@ -158,16 +172,22 @@ def skipped_share(slug: str, zero_share: dict[str, float], has_gate: bool) -> fl
 def frontier_plan(dense: DensePass) -> list[tuple[str, float, Candidate]]:
     """Method, budget and masks of each point of the frontier, but for CETT-PPL's own."""
     plan: list[tuple[str, float, Candidate]] = [("zero", 0.0, ())]
-    plan += [("cett", target, cett_masks(edges_for(dense, target))) for target in TARGETS]
+    plan += [("cett", target, masks_at(dense, target)) for target in TARGETS]
+    if dense.session.shape.n_experts:
+        return plan
     slugs = ("top_k", "fat", "cats", "teal") if dense.session.shape.has_gate else ("top_k", "fat", "teal")
     plan += [(slug, share, rival(slug, dense, share)) for slug in slugs for share in SHARES]
     return plan
 
 
 def mean_zero_shares(zero_share: np.ndarray, points: Sequence[HookPoint]) -> dict[str, float]:
-    """The mean over layers of the share of zeros at each site."""
+    """The mean over layers of the share of zeros at each site; `mlp_post` is of routed experts, where there are any."""
     sites = dict.fromkeys(at.site for at in points)
-    return {
+    means = {
         site: float(np.mean([share for share, at in zip(zero_share, points, strict=True) if at.site == site]))
         for site in sites
     }
+    if "expert_post" in means:
+        # Experts that a token is not routed to are zeros as well, and are left out.
+        means["mlp_post"] = 1 - (1 - means["expert_post"]) / (1 - means["routing_weights"])
+    return means

@@ -8,6 +8,8 @@ _CURVE, _FRONTIER, _TYPES, _TRIED = ("target",), ("point",), ("token_type",), ("
 QUANTITIES = (
     Quantity("threshold", "threshold on the length of a neuron's output", _LAYERS, is_log=True),
     Quantity("cett", "CETT at the threshold", _LAYERS),
+    Quantity("expert_threshold", "threshold on the length of a neuron's output", ("layer", "expert"), is_log=True),
+    Quantity("expert_cett", "CETT at the threshold", ("layer", "expert")),
     Quantity("activation_ratio", "share of neurons kept", _LAYERS),
     Quantity("nonzero_share", "share of neurons that are not zero in the dense model", _LAYERS),
     Quantity("kept_share", "share of neurons kept", ("layer", "pos")),

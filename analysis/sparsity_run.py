@@ -4,23 +4,26 @@ The search's passes over a set are kept in the checkpoint as they end, so that a
 them.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from analysis.cett import EDGES
 from analysis.lens import Progress, Subject
-from analysis.sparse_pass import Candidate, batch_tokens, run_candidates
+from analysis.sparse_pass import LOGITS, Candidate, batch_tokens, run_candidates, token_losses
 from analysis.sparsity_dense import DensePass, points_of
 from analysis.sparsity_kept import KeptNeurons
-from analysis.sparsity_methods import cett_masks, edges_for
+from analysis.sparsity_methods import cett_masks, edges_for, masks_at
 from analysis.sparsity_search import STEPS, Bracket, budget_nats, search
 from analysis.stream_state import stream_set, to_bytes
 from analysis.text_bootstrap import interval_over_texts
 from capture.errors import UserError
+from capture.hook_point import HookPoint
 
 MIN_PREDICTED = 8
 """Fewer tokens than this have no perplexity worth a budget: one of them can move it by more than the budget."""
@@ -40,7 +43,7 @@ class Answer:
 
     @property
     def thresholds(self) -> tuple[float, ...]:
-        """One threshold a layer, on the length of a neuron's output."""
+        """One threshold a layer, or an expert, on the length of a neuron's output."""
         return tuple(float(EDGES[edge]) for edge in self.edges)
 
 
@@ -87,17 +90,23 @@ def answer_of(subject: Subject, dense: DensePass, p: float, progress: Progress) 
     if not why:
         bracket = search(_Passes(subject, dense, n_predicted, progress), budget, tried, _same_thresholds(dense))
     edges = edges_for(dense, bracket.target) if not why else (0,) * len(dense.curves)
-    masks = cett_masks(edges)
+    masks = cett_masks(edges, subject.session.shape.n_experts)
     kept = KeptNeurons(subject.session.shape, subject.texts)
+    by_token: list[np.ndarray] = []
+
+    def look(candidate: int, text: int, seen: Mapping[HookPoint, Tensor]) -> None:
+        kept.look(candidate, text, seen)
+        if len(subject.texts) == 1:
+            by_token.append(token_losses(seen[LOGITS], subject.texts[0]).double().numpy())
+
     progress(0.7, "measuring at the answer")
     passed = run_candidates(
-        subject.session, subject.texts, [masks], kept.points, subject.interventions, kept.look, _within(progress, 0.7)
+        subject.session, subject.texts, [masks], kept.points, subject.interventions, look, _within(progress, 0.7)
     )
-    counts = np.array([len(tokens) - 1 for tokens in subject.texts])
     change = passed.losses[0] - dense.losses
     n = max(n_predicted, 1)
     delta = float(change.sum() / n)
-    interval = interval_over_texts(change, counts)
+    interval = _interval(change, subject.texts) if not by_token else _interval_over_tokens(by_token[0], dense)
     numbers = {
         "is_searched": not why,
         "cett_target": bracket.target,
@@ -106,11 +115,30 @@ def answer_of(subject: Subject, dense: DensePass, p: float, progress: Progress) 
         "loss_sparse": float(passed.losses.sum() / n),
         "delta_loss": delta,
         "delta_interval": list(interval) if interval else None,
+        "n_predicted": n_predicted,
+        "n_telling": _n_telling(interval, n_predicted, budget),
         "perplexity_ratio": float(np.exp(delta)),
         "budget_nats": budget,
     }
     passes = {"dense": 1, "sparse": bracket.n_passes + 1, "rows": bracket.n_rows + 1}
     return Answer(edges, masks, kept, {k / STEPS: one for k, one in tried.items()}, numbers, passes, why)
+
+
+def _interval(change: np.ndarray, texts: Sequence[tuple[int, ...]]) -> tuple[float, float] | None:
+    return interval_over_texts(change, np.array([len(tokens) - 1 for tokens in texts]))
+
+
+def _interval_over_tokens(losses: np.ndarray, dense: DensePass) -> tuple[float, float] | None:
+    """Predicted tokens drawn anew instead of texts: of a single text there is nothing better."""
+    return interval_over_texts(losses - dense.token_losses, np.ones(len(losses), np.int64))
+
+
+def _n_telling(interval: tuple[float, float] | None, n_predicted: int, budget: float) -> int | None:
+    """About how many predictions make the interval's half width the budget: it shrinks with the root of their number.
+
+    Over fewer, chance moves the loss by more than the budget allows.
+    """
+    return None if interval is None else math.ceil(n_predicted * ((interval[1] - interval[0]) / 2 / budget) ** 2)
 
 
 def _same_thresholds(dense: DensePass) -> Callable[[int, int], bool]:
@@ -141,7 +169,7 @@ class _Passes:
         return [float(one) for one in change.sum(axis=1) / self.n_predicted]
 
     def _run(self, targets: Sequence[int]) -> np.ndarray:
-        candidates = [cett_masks(edges_for(self.dense, target / STEPS)) for target in targets]
+        candidates = [masks_at(self.dense, target / STEPS) for target in targets]
         # At most eleven passes: each gets a part of the bar, and it never runs back.
         share = 0.3 + 0.4 * (1 - 0.75 ** (self.number - 1))
         self.progress(share, f"search, pass {self.number}: {len(targets)} targets at once")

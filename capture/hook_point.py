@@ -28,6 +28,8 @@ BLOCK_SITES = {
     "mlp_pre_linear": "mlp.hook_pre_linear",
     "mlp_post": "mlp.hook_post",
     "router_logits": "mlp.gate.hook_out",
+    "routing_weights": "mlp.experts.hook_routing",
+    "expert_post": "mlp.experts.hook_post",
 }
 GLOBAL_SITES = {
     "embed": "hook_embed",
@@ -38,7 +40,7 @@ GLOBAL_SITES = {
 # router's logits, or of a scale that was already used, has no effect at all. Scores and patterns have no axis that
 # positions could be picked from, and an edit of a normalized activation makes the bridge use another formula.
 READ_ONLY_SITES = frozenset(
-    {"resid_mid", "router_logits", "ln1_scale", "ln2_scale", "attn_scores", "pattern"}
+    {"resid_mid", "router_logits", "routing_weights", "ln1_scale", "ln2_scale", "attn_scores", "pattern"}
     | {"ln1_normalized", "ln2_normalized", "ln_final_normalized"}
 )
 

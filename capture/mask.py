@@ -127,11 +127,12 @@ class KeepLargest:
 class MaskWeakNeurons:
     """Zero in place of every neuron whose output |z_i| ‖W_out row i‖ is shorter than a threshold (CETT's weak set).
 
-    The recipe has one number for the layer; the norms of the rows of `W_out` are the model's, given at each run.
+    The recipe has one number for the layer, of a block of experts one for each expert (at `expert_post`); the norms of
+    the rows of `W_out` are the model's, given at each run.
     """
 
     at: HookPoint
-    threshold: float
+    threshold: float | tuple[float, ...]
     strength: float = 1.0
     norms: Tensor | None = field(default=None, compare=False, repr=False)
 
@@ -142,27 +143,37 @@ class MaskWeakNeurons:
 
     def with_weights(self, weight: Weight) -> "MaskWeakNeurons":
         """The same mask for one model."""
-        if self.at.site != "mlp_post" or self.at.layer is None:
+        if self.at.site not in ("mlp_post", "expert_post") or self.at.layer is None:
             raise UserError(
-                f"Neurons are masked at mlp_post, where W_out reads them; {self.at} was given.",
-                "Name blocks.N.mlp.hook_post.",
+                f"Neurons are masked at mlp_post or expert_post, where W_out reads them; {self.at} was given.",
+                "Name blocks.N.mlp.hook_post, or blocks.N.mlp.experts.hook_post for experts.",
             )
         return replace(self, norms=weight("W_out_norms", self.at.layer))
 
     def __call__(
         self, activation: Float[Tensor, "batch pos d"], at: HookPoint, first_pos: int
     ) -> Float[Tensor, "batch pos d"]:
-        if self.strength == 0 or self.threshold <= 0:
+        limits = self.threshold if isinstance(self.threshold, tuple) else (self.threshold,)
+        if self.strength == 0 or max(limits) <= 0:
             return activation
         if self.norms is None:
             raise ValueError("a mask of weak neurons needs the weights of a model: call with_weights first")
+        if len(self.norms) % len(limits):
+            raise UserError(
+                f"{self.at} must have one threshold, or one for each expert; {len(limits)} were given.",
+                "Take the recipe from the model that it is for.",
+            )
+        limit = self.norms.new_tensor(limits).repeat_interleave(len(self.norms) // len(limits))
         # The product, and not threshold / norm: a neuron that writes nothing is weak, whatever it is.
-        return _weakened(activation, activation.float().abs() * self.norms < self.threshold, self.strength)
+        return _weakened(activation, activation.float().abs() * self.norms < limit, self.strength)
 
     def recipe(self) -> dict[str, Any]:
-        return {"kind": self.kind, "at": str(self.at), "threshold": self.threshold, "strength": self.strength}
+        threshold = list(self.threshold) if isinstance(self.threshold, tuple) else self.threshold
+        return {"kind": self.kind, "at": str(self.at), "threshold": threshold, "strength": self.strength}
 
     @classmethod
     def from_recipe(cls, recipe: dict[str, Any]) -> "MaskWeakNeurons":
         """The intervention that a recipe describes."""
-        return cls(HookPoint.parse(recipe["at"]), read_number(recipe["threshold"]), read_number(recipe["strength"]))
+        given = recipe["threshold"]
+        threshold = tuple(map(read_number, given)) if isinstance(given, list) and given else read_number(given)
+        return cls(HookPoint.parse(recipe["at"]), threshold, read_number(recipe["strength"]))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -59,6 +60,7 @@ class ModelSession:
         widths = [width for at, width in self._wiring.widths.items() if at.site == "mlp_post"]
         n_params = self._wiring.bridge.n_params_total
         self.shape = read_shape(model.config, self._wiring.bridge.cfg, n_params, next(iter(widths), None))
+        self.shape = replace(self.shape, n_open_mixtures=len(self._wiring.experts))
         self._stops = _stop_tokens(model, tokenizer)
 
     @contextmanager
@@ -208,8 +210,9 @@ class ModelSession:
     def weight(self, kind: str, layer: int) -> Tensor:
         """A view of one weight, input axis first; it must not be written to.
 
-        `W_in`, `W_gate` [d_model d_mlp], `W_out` [d_mlp d_model], `W_out_norms` [d_mlp] of its rows; `ln1`, `ln2`: the
-        gain of that norm [d_model]; `ln_final` [d_model], `W_U` [d_model d_vocab] and `W_E` [d_vocab d_model], with
+        `W_in`, `W_gate` [d_model d_mlp], `W_out` [d_mlp d_model], `W_out_norms` [d_mlp] of its rows; of experts
+        `W_out_experts` [n_experts d_mlp d_model], and their norms end to end; `ln1`, `ln2`: the gain of that norm
+        [d_model]; `ln_final` [d_model], `W_U` [d_model d_vocab] and `W_E` [d_vocab d_model], with
         layer 0. Raises UserError where the model has none.
         """
         return read_weight(self._wiring, kind, layer)

@@ -21,6 +21,8 @@ class ModelShape:
     has_gate: bool
     activation: str
     n_params: int
+    n_open_mixtures: int = 0
+    """Blocks of experts whose neurons are a hook point (`expert_post`)."""
     final_norm_centres: bool = False
     """Whether the norm before the unembedding takes the mean out (LayerNorm) or not (RMSNorm)."""
 

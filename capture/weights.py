@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from capture.errors import UserError
+from capture.experts import w_out
 
 if TYPE_CHECKING:
     from capture.wiring import Wiring
 
-KINDS = ("W_in", "W_gate", "W_out", "W_out_norms", "ln1", "ln2", "ln_final", "W_E", "W_U")
+KINDS = ("W_in", "W_gate", "W_out", "W_out_norms", "W_out_experts", "ln1", "ln2", "ln_final", "W_E", "W_U")
 _GLOBAL = ("ln_final", "W_E", "W_U")
 
 
@@ -39,7 +40,8 @@ def _global_weight(wiring: "Wiring", kind: str) -> Tensor | None:
 def _row_norms(wiring: "Wiring", layer: int) -> Tensor:
     """The length of what each neuron writes at a value of 1, float32; computed once for a model."""
     if layer not in wiring.row_norms:
-        wiring.row_norms[layer] = read_weight(wiring, "W_out", layer).float().norm(dim=1)
+        kind = "W_out_experts" if layer in wiring.experts else "W_out"
+        wiring.row_norms[layer] = read_weight(wiring, kind, layer).float().norm(dim=-1).flatten()
     return wiring.row_norms[layer]
 
 
@@ -47,6 +49,8 @@ def _block_weight(wiring: "Wiring", kind: str, layer: int) -> Tensor | None:
     block = wiring.bridge.blocks[layer]
     if kind in ("ln1", "ln2"):
         return _gain(getattr(block, kind, None), wiring.bridge.cfg)
+    if kind == "W_out_experts":
+        return w_out(wiring.experts[layer]) if layer in wiring.experts else None
     return None if layer in wiring.mixtures else getattr(block.mlp, kind, None)
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from capture.errors import UserError
+from capture.experts import expert_points, open_experts
 from capture.hook_point import BLOCK_SITES, GLOBAL_SITES, HookPoint
 from capture.intervention import Intervention, ReadsWeights
 from capture.weights import read_weight
@@ -35,6 +36,7 @@ class Wiring:
     flat: frozenset[HookPoint]
     mixtures: frozenset[int]
     device: torch.device
+    experts: Mapping[int, Any]
     row_norms: dict[int, Tensor] = field(default_factory=dict)
 
 
@@ -52,6 +54,7 @@ def wire(model: Any) -> Wiring:
     shared = {id(tensor): tensor for tensor in [*model.parameters(), *model.buffers()]}
     plain = copy.deepcopy(model, shared)
     parameter = next(model.parameters())
+    experts = open_experts(model)
     bridge = TransformerBridge.boot_transformers(
         "local", hf_model=model, tokenizer=_stand_in_tokenizer(), device=str(parameter.device), dtype=parameter.dtype
     )
@@ -59,7 +62,8 @@ def wire(model: Any) -> Wiring:
     mixtures = frozenset(layer for layer in range(bridge.cfg.n_layers) if _is_mixture(hooks, layer))
     listed = {at: hooks[str(at)] for at in _listed_points(bridge.cfg.n_layers) if str(at) in hooks}
     neurons = {at: hook for at, hook in listed.items() if _means_what_it_says(at, mixtures)}
-    wiring = Wiring(bridge, plain, neurons, {}, frozenset(), mixtures, parameter.device)
+    neurons |= expert_points(experts)
+    wiring = Wiring(bridge, plain, neurons, {}, frozenset(), mixtures, parameter.device, experts)
     probed = _probe(wiring)
     if HookPoint(0, "pattern") in listed and HookPoint(0, "pattern") not in probed.points:
         # Where the bridge leaves attention to transformers (OPT), a pattern exists only if that is computed eagerly.

@@ -71,10 +71,11 @@ def cell_words(report: Report, place: figures.Place) -> None:
     st.caption(f"block {layer}" if report.spec.text_set else f"position {place.pos}, block {layer}")
     kept = 100 * float(figures.columns_of(report)[layer, place.pos])
     mean = 100 * float(arrays["activation_ratio"][layer])
+    threshold = f"threshold {say_number(float(arrays['threshold'][layer]))}" if len(arrays["threshold"]) else ""
     st.markdown(
         f"**{plain(say_quantity(kept, '%'))}** of the block's neurons kept  \n"
-        f"the block keeps {plain(say_quantity(mean, '%'))} on average, threshold "
-        f"{plain(say_number(float(arrays['threshold'][layer])))}"
+        f"the block keeps {plain(say_quantity(mean, '%'))} on average, "
+        f"{plain(threshold or 'each expert by its own threshold')}"
     )
 
 

@@ -1,5 +1,6 @@
 """The sparsity lens on models with planted neurons, against the published procedure, and on bad input."""
 
+import math
 import zlib
 from functools import cache
 
@@ -13,9 +14,11 @@ from analysis.lens import Subject, find_lens
 from analysis.option import read_options
 from analysis.pipeline import run
 from analysis.sparse_pass import run_candidates
+from analysis.sparsity_findings import findings_of, ground
 from analysis.sparsity_methods import cett_masks, edges_for
 from analysis.sparsity_run import answer_of, dense_of
 from analysis.spec import Spec
+from analysis.text_bootstrap import interval_over_texts
 from benchmarks import published_sparsity
 from benchmarks.published_sparsity import threshold_for
 from capture.errors import UserError
@@ -27,6 +30,7 @@ from tests.models import FAMILIES, tiny_gpt2, tiny_llama, tiny_opt, tiny_tokeniz
 LENS = find_lens("sparsity")
 TEXT = "the bear sat on the mat and looked at the moon near the river"
 TEXTS = (TEXT, "the cat and the stars", "she said that the question was not known", "once upon a time there was a bear")
+P20 = read_options(LENS.options, {"p": 20})
 MODELS = {"llama": tiny_llama, "llama, ReLU": lambda: tiny_llama(hidden_act="relu"), "opt": tiny_opt, "gpt2": tiny_gpt2}
 every_model = pytest.mark.parametrize("name", MODELS)
 
@@ -155,7 +159,7 @@ def test_the_arrays_are_those_of_a_run_under_the_masks_of_the_recipes():
 
 def test_a_set_has_intervals_and_what_each_text_keeps():
     session = session_of("llama")
-    result = LENS.measure(subject_of(session), read_options(LENS.options, {"p": 20}), quiet)
+    result = LENS.measure(subject_of(session), P20, quiet)
     low, high = result.numbers["delta_interval"]
     assert low < result.numbers["delta_loss"] < high
     interval, delta = result.arrays["frontier_interval"], result.arrays["frontier_delta_loss"]
@@ -164,8 +168,32 @@ def test_a_set_has_intervals_and_what_each_text_keeps():
     weights = [len(session.tokens(text, True)) for text in TEXTS]
     mean = np.average(result.arrays["text_kept_share"], axis=0, weights=weights)
     np.testing.assert_allclose(mean, result.arrays["activation_ratio"], rtol=1e-5)
-    alone = measured(session, p=20)
-    assert alone.numbers["delta_interval"] is None
+
+
+def test_a_text_alone_has_the_interval_over_its_predicted_tokens():
+    session = session_of("llama")
+    result, again = measured(session, p=20), LENS.measure(subject_of(session, [TEXT]), P20, quiet)
+    tokens = session.tokens(TEXT, True)
+    masks = [operator_from_recipe(recipe) for recipe in result.numbers["recipes"]]
+    change = (session.loss(tokens, masks) - session.loss(tokens)).double().numpy()
+    expected = interval_over_texts(change, np.ones(len(change), np.int64))
+    assert result.numbers["delta_interval"] == pytest.approx(expected, rel=1e-3)
+    assert again.numbers["delta_interval"] == pytest.approx(expected, rel=1e-3)
+    half_width = (expected[1] - expected[0]) / 2
+    assert result.numbers["n_telling"] == pytest.approx(len(change) * (half_width / math.log(1.2)) ** 2, rel=0.02)
+
+
+def test_an_answer_on_few_predictions_says_so_and_its_finding_counts_for_less():
+    numbers = {"n_predicted": 25, "n_telling": 38_349, "delta_interval": [-0.4, 0.3], "budget_nats": 0.01}
+    arrays = {"activation_ratio": np.full(2, 0.125), "nonzero_share": np.ones(2), "neuron_frequency": np.ones((2, 4))}
+    numbers |= {"is_searched": True, "p": 1.0, "n_tokens_a_neuron": 26}
+    (few,) = findings_of(numbers, arrays, True)
+    (many,) = findings_of({**numbers, "n_telling": 25}, arrays, True)
+    assert (few.score, many.score) == (pytest.approx(3 * 25 / 38_349), 3)
+    assert "rests on 25 predictions: fewer than about 38,000 say little" in few.sentence
+    assert "rests on 25 predictions, where chance moves the loss by more" in ground(numbers)
+    assert "predictions" not in many.sentence
+    assert "enough" in ground({**numbers, "n_telling": 25})
 
 
 def test_the_curve_begins_at_the_dense_model():
@@ -195,19 +223,20 @@ def test_losses_that_are_no_numbers_are_refused():
         answer_of(subject, dense, 1.0, quiet)
 
 
-def test_models_without_plain_neurons_or_with_another_activation_are_refused_with_a_sentence():
-    assert "mixtures of experts" in LENS.needs(ModelSession(FAMILIES["mixtral"](), tiny_tokenizer(), name="m").shape)
+def test_models_of_dense_blocks_and_mixtures_or_with_another_activation_are_refused_with_a_sentence():
+    mixed = ModelSession(FAMILIES["qwen3_moe"](), tiny_tokenizer(), name="m").shape
+    assert "Only 2 of its 3 blocks are mixtures" in LENS.needs(mixed)
     other = ModelSession(tiny_llama(hidden_act="tanh"), tiny_tokenizer(), name="t").shape
     assert "activation function is tanh" in LENS.needs(other)
 
 
 def test_the_dense_pass_keeps_one_number_a_text_and_nothing_a_token():
     session = session_of("llama")
-    few, many = subject_of(session, TEXTS[:1]), subject_of(session, TEXTS * 10)
+    few, many = subject_of(session, TEXTS[:2]), subject_of(session, TEXTS * 10)
     sizes = [
         {name: array.nbytes for name, array in dense_of(subject, quiet).state().items()} for subject in (few, many)
     ]
-    assert sizes[1].pop("losses") == 40 * sizes[0].pop("losses")
+    assert sizes[1].pop("losses") == 20 * sizes[0].pop("losses")
     assert sizes[0] == sizes[1]
 
 

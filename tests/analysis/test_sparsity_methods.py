@@ -106,6 +106,8 @@ def test_rows_of_one_batch_give_what_each_candidate_gives_alone():
         ("cett", True, 0.6 / 3),
         ("zero", False, 0.6 / 2),
         ("cats", True, 2 * 0.6 / 3),
+        ("top_k", True, 0.6 / 3),
+        ("fat", True, 0.6 / 3),
         ("top_k", False, 0.6 / 2),
         ("teal", True, (2 * 0.3 + 0.6) / 3),
         ("teal", False, (0.3 + 0.6) / 2),

@@ -94,7 +94,8 @@ def test_captured_tensors_are_not_written_to_by_the_rest_of_the_pass(family):
 def test_a_family_has_the_sites_that_its_blocks_have(family):
     session = session_of(family)
     missing = {at.site for at in (HookPoint(0, site) for site in BLOCK_SITES) if not session.has_site(at)}
-    plain = {"mlp_pre_linear", "router_logits"}
+    of_experts = {"router_logits", "routing_weights", "expert_post"}
+    plain = {"mlp_pre_linear", *of_experts}
     experts = {"mlp_pre", "mlp_pre_linear", "mlp_post"}
     expected = {
         "gpt2": plain,
@@ -103,7 +104,7 @@ def test_a_family_has_the_sites_that_its_blocks_have(family):
         **dict.fromkeys(("mixtral", "qwen3_moe", "olmoe"), experts),
         "gpt_oss": experts | {"router_logits"},
     }
-    assert missing == expected.get(family, {"router_logits"})
+    assert missing == expected.get(family, of_experts)
 
 
 @every_family

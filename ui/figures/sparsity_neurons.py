@@ -65,7 +65,13 @@ def specialised(report: Report) -> Picture:
     arrays = report.arrays
     texts, peak = (100 * arrays[name].reshape(-1) for name in ("neuron_text_share", "neuron_peak_frequency"))
     n_layers, d_mlp = arrays["neuron_text_share"].shape
-    names = [f"block {layer}, neuron {neuron}" for layer in range(n_layers) for neuron in range(d_mlp)]
+    width = d_mlp // (report.numbers.get("n_experts") or 1)
+    experts = ["" if width == d_mlp else f"expert {neuron // width}, " for neuron in range(d_mlp)]
+    names = [
+        f"block {layer}, {experts[neuron]}neuron {neuron % width}"
+        for layer in range(n_layers)
+        for neuron in range(d_mlp)
+    ]
     hover = [
         f"{name}: in {say_number(share)} % of texts, at {say_number(top)} % of the tokens of text {text}"
         for name, share, top, text in zip(names, texts, peak, arrays["neuron_peak_text"].reshape(-1), strict=True)

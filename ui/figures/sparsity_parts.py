@@ -4,6 +4,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from analysis.report import Report
 from ui.figures.part import Sentences, Strip, Table
 from ui.numbers import marked, say_number, say_quantity
@@ -44,13 +46,32 @@ def tables(report: Report) -> tuple[Table, ...]:
 
 
 def thresholds(report: Report) -> Table:
-    """Each layer's threshold, what it keeps and loses."""
+    """Each layer's threshold, what it keeps and loses; of experts each one's."""
     arrays = report.arrays
+    if report.numbers.get("n_experts"):
+        return _expert_thresholds(report)
     rows = zip(*(arrays[name].tolist() for name in ("threshold", "activation_ratio", "cett")), strict=True)
     cells = tuple(
         (layer, say_number(eps), _percent(kept), say_number(lost)) for layer, (eps, kept, lost) in enumerate(rows)
     )
     return Table("Thresholds", ("layer", "threshold", "kept", "CETT"), cells, THRESHOLDS_CAPTION)
+
+
+def _expert_thresholds(report: Report) -> Table:
+    arrays = report.arrays
+    threshold, cett = arrays["expert_threshold"], arrays["expert_cett"]
+    kept = arrays["neuron_frequency"].reshape(*threshold.shape, -1).mean(axis=2)
+    cells = tuple(
+        (
+            f"{layer}, expert {expert}",
+            say_number(threshold[layer, expert]),
+            _percent(share),
+            say_number(cett[layer, expert]),
+        )
+        for (layer, expert), share in np.ndenumerate(kept)
+    )
+    caption = THRESHOLDS_CAPTION.replace("a layer", "an expert").replace("the MLP's", "the expert's")
+    return Table("Thresholds", ("layer", "threshold", "kept", "CETT"), cells, caption)
 
 
 def token_types(report: Report) -> Table:
@@ -86,8 +107,8 @@ def cost(report: Report) -> tuple[str, ...]:
     numbers = report.numbers
     if not numbers["is_searched"]:
         return ()
-    interval = numbers["delta_interval"]
-    low_high = f" (95 % interval over texts {interval[0]:+.4f} to {interval[1]:+.4f})" if interval else ""
+    interval, what = numbers["delta_interval"], "texts" if numbers["n_texts"] > 1 else "predicted tokens"
+    low_high = f" (95 % interval over {what} {interval[0]:+.4f} to {interval[1]:+.4f})" if interval else ""
     passes = numbers["passes"]
     return (
         f"The loss goes from {numbers['loss_dense']:.4f} to {numbers['loss_sparse']:.4f} nats a token, "
@@ -120,7 +141,10 @@ def thresholds_json(report: Report) -> str:
         "dtype": facts.get("dtype"),
         "p_percent": numbers["p"],
         "cett_target": numbers["cett_target"],
-        "hook_points": [f"blocks.{layer}.mlp.hook_post" for layer in range(len(numbers["thresholds"]))],
+        "hook_points": [
+            f"blocks.{layer}.mlp.{'experts.' if numbers.get('n_experts') else ''}hook_post"
+            for layer in range(len(numbers["thresholds"]))
+        ],
         "rule": RULE,
         "thresholds": numbers["thresholds"],
         "activation_ratio": report.arrays["activation_ratio"].tolist(),
