@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from analysis.latents import about_sae, points_of
-from analysis.lens import Lens, Measured, Options, Progress, Subject
+from analysis.lens import Checkpoint, Lens, Measured, Options, Progress, Subject
 from analysis.option import Option
 from analysis.quantity import Quantity
 from analysis.sae_quality_findings import findings_of
@@ -112,7 +112,7 @@ def measure(subject: Subject, options: Options, progress: Progress) -> Measured:
         def part(done: float, words: str, n: int = n, name: str = other.name) -> None:
             progress(0.1 + 0.7 * (n + done) / (1 + len(beside)), f"{name}: {words}")
 
-        tables.append(_table(subject, other, part))
+        tables.append(_table(subject, other, part, subject.checkpoint if n == 0 else None))
     rows = [asdict(row) for row in tables[0].rows] if tables[0] else []
     tasks: list[dict[str, Any]] = []
     if options["labels"] != NONE:
@@ -138,14 +138,14 @@ def measure(subject: Subject, options: Options, progress: Progress) -> Measured:
     return Measured(numbers, arrays, findings_of(numbers, arrays))
 
 
-def _table(subject: Subject, one: Shelved, progress: Progress) -> Evaluation | None:
+def _table(subject: Subject, one: Shelved, progress: Progress, checkpoint: Checkpoint | None) -> Evaluation | None:
     """The table of one SAE; None where no text is long enough."""
     from_pos = card_figures(one).from_pos
     (at, *_) = points_of(subject.session.shape, {"sae": one.digest})
     if max(map(len, subject.texts)) <= from_pos + 1:
         return None
     sae = load_shelved(one.digest)
-    return evaluate(sae, subject.session, subject.texts, at, from_pos, progress, subject.interventions)
+    return evaluate(sae, subject.session, subject.texts, at, from_pos, progress, subject.interventions, checkpoint)
 
 
 def _about(subject: Subject, one: Shelved, table: Evaluation | None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from capture.session import ModelSession
 from sae.autoencoder import Autoencoder
 from sae.losses import FIRES
 from sae.splice import Ablate, Splice
+from sae.text_sums import Checkpoint, KeptSums, TextSums
 
 N_RESAMPLES = 500
 DENSE = (0.01, 0.1)
@@ -76,25 +77,6 @@ class _Run:
     under: tuple[Intervention, ...]
 
 
-@dataclass
-class _Text:
-    """Sums over one text's rows, from which every ratio over any choice of texts follows, and figures by token."""
-
-    n: int
-    error: float
-    square: float
-    total: Float[Tensor, "d"]
-    guess_square: float
-    dot: float
-    cosine: float
-    n_active: float
-    n_predicted: int
-    losses: dict[str, float]
-    kls: dict[str, float]
-    token_errors: Float[Tensor, "n"]
-    token_delta_ce: Float[Tensor, "n_predicted"]
-
-
 def evaluate(
     sae: Autoencoder,
     session: ModelSession,
@@ -103,10 +85,11 @@ def evaluate(
     from_pos: int = 1,
     progress: Progress = lambda share, words: None,
     interventions: Sequence[Intervention] = (),
+    checkpoint: Checkpoint | None = None,
 ) -> Evaluation:
     """The table of an SAE on texts; positions before `from_pos` are neither reconstructed nor counted.
 
-    Every forward pass is made under the interventions.
+    Every forward pass is made under the interventions. With a checkpoint, a stopped one goes on at its last text.
 
     Raises UserError for texts without a token to count and predict, and for a transcoder.
     """
@@ -121,10 +104,12 @@ def evaluate(
         raise UserError("An evaluation needs texts of a few tokens; there is none.", "Give longer texts.")
     run = _Run(sae, session, at, from_pos, tuple(interventions))
     mean = _mean(run, texts)
-    fired, sums = torch.zeros(sae.facts.d_sae), []
-    for n, tokens in enumerate(texts):
+    kept = KeptSums(checkpoint, {"sae": sae.digest, "from_pos": from_pos, "n_texts": len(texts)})
+    sums, fired = kept.load(sae.facts.d_sae)
+    for n, tokens in enumerate(texts[len(sums) :], start=len(sums)):
         progress(n / len(texts), f"text {n + 1:,} of {len(texts):,}")
         sums.append(_measure(run, tokens, mean, fired))
+        kept.save(sums, fired)
     n_tokens = sum(one.n for one in sums)
     density = (fired / n_tokens).numpy()
     facts = {
@@ -160,7 +145,7 @@ def _mean(run: _Run, texts: Sequence[tuple[int, ...]]) -> Float[Tensor, "d"]:
     return total / n
 
 
-def _measure(run: _Run, tokens: tuple[int, ...], mean: Tensor, fired: Tensor) -> _Text:
+def _measure(run: _Run, tokens: tuple[int, ...], mean: Tensor, fired: Tensor) -> TextSums:
     sae, at, from_pos = run.sae, run.at, run.from_pos
     x = run.session.capture(tokens, (at,), run.under)[at][from_pos:].float()
     with torch.no_grad():
@@ -184,7 +169,7 @@ def _measure(run: _Run, tokens: tuple[int, ...], mean: Tensor, fired: Tensor) ->
     kls = {
         name: float((clean.exp() * (clean - one))[from_pos:-1].sum()) for name, one in logits.items() if name != "clean"
     }
-    return _Text(
+    return TextSums(
         n=len(x),
         error=float(((x - guess) ** 2).sum()),
         square=float((x**2).sum()),
@@ -201,7 +186,7 @@ def _measure(run: _Run, tokens: tuple[int, ...], mean: Tensor, fired: Tensor) ->
     )
 
 
-def _ratios(sums: Sequence[_Text]) -> tuple[Row, ...]:
+def _ratios(sums: Sequence[TextSums]) -> tuple[Row, ...]:
     draw, n = np.random.default_rng(0), len(sums)
     samples = [np.bincount(draw.integers(n, size=n), minlength=n) for _ in range(N_RESAMPLES)] if n > 1 else []
     found = _figures(sums, np.array([np.ones(n), *samples]))
@@ -215,7 +200,7 @@ def _ratios(sums: Sequence[_Text]) -> tuple[Row, ...]:
 
 
 def _figures(
-    sums: Sequence[_Text], weights: Float[np.ndarray, "samples texts"]
+    sums: Sequence[TextSums], weights: Float[np.ndarray, "samples texts"]
 ) -> dict[str, Float[np.ndarray, "samples"]]:
     """Every figure of each sample, which counts each text as often as its weight says; NaN where it means nothing."""
 
@@ -246,7 +231,7 @@ def _figures(
     }
 
 
-def _variance(sums: Sequence[_Text], weights: Float[np.ndarray, "samples texts"]) -> Float[np.ndarray, "samples"]:
+def _variance(sums: Sequence[TextSums], weights: Float[np.ndarray, "samples texts"]) -> Float[np.ndarray, "samples"]:
     """Σ‖x − x̄‖² over the texts of each sample, each counted as often as its weight says."""
     totals = torch.stack([one.total for one in sums]).double().numpy()
     n = weights @ np.array([one.n for one in sums])

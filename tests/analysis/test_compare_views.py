@@ -121,7 +121,7 @@ def test_a_link_is_told_in_words(text, words):
         "missing": ("", "The right view is missing"),
         "noise": ("not a link", "cannot be read"),
         "not kept": ("0" * 20, "No view 0{20} is kept here"),
-        "a comparison": (comparing(SHORT, LONGER), "cannot be compared again"),
+        "a comparison": (comparing(SHORT, LONGER), "A view of Compare cannot be compared"),
         "a text set": (Spec("outliers", text_set="tour"), "one of each was given"),
     }.values(),
 )

@@ -162,7 +162,7 @@ def test_a_model_is_trained_from_the_form_and_opened_from_the_tray(server, visit
     page = visit(f"{server.url}/store")
     page.get_by_role("tab", name="Jobs").click()
     page.get_by_label("Name", exact=True).fill("my-cats")
-    page.get_by_role("textbox", name="Folder of text").fill(str(tmp_path))
+    page.get_by_role("textbox", name="Folder of text", exact=True).fill(str(tmp_path))
     page.get_by_role("spinbutton", name="Length, M tokens").fill("0.02")
     page.get_by_role("button", name="Start").click()
     expect(tray(page).get_by_text("Train my-cats")).to_be_visible(timeout=PATIENCE_MS)

@@ -6,6 +6,7 @@ import torch
 from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.intervention import AddVector
+from sae import text_sums
 from sae.autoencoder import Autoencoder
 from sae.evaluation import evaluate
 from sae.facts import Facts
@@ -134,3 +135,45 @@ def test_every_pass_is_made_under_the_interventions(tiny_session, texts):
     clean = torch.cat([tiny_session.loss(tokens, under)[1:] for tokens in texts])
     assert found.value("ce_clean") == pytest.approx(float(clean.mean()), abs=1e-5)
     assert found.value("delta_ce") == pytest.approx(0, abs=1e-5)
+
+
+class Place:
+    """Keeps what was saved last."""
+
+    state: bytes | None = None
+
+    def load(self):
+        return self.state
+
+    def save(self, state):
+        self.state = state
+
+
+def stop_at(wanted, told):
+    def progress(share, words):
+        told.append(words)
+        if words == wanted:
+            raise InterruptedError
+
+    return progress
+
+
+def test_a_stopped_evaluation_goes_on_at_its_text_and_ends_in_the_same_table(tiny_session, texts, monkeypatch):
+    monkeypatch.setattr(text_sums, "SAVE_EVERY_S", 0.0)
+    place, told, sae = Place(), [], perfect(tiny_session.shape.d_model)
+    last = f"text {len(texts)} of {len(texts)}"
+    with pytest.raises(InterruptedError):
+        evaluate(sae, tiny_session, texts, AT, progress=stop_at(last, told), checkpoint=place)
+    assert told[-1] == last
+    del told[:]
+    again = evaluate(sae, tiny_session, texts, AT, progress=stop_at("", told), checkpoint=place)
+    assert told == [last]
+    assert again.rows == evaluate(sae, tiny_session, texts, AT).rows
+
+
+@pytest.mark.parametrize("state", [b"", b"PK", b"\x80\x02."])
+def test_a_damaged_state_is_not_gone_on_from(tiny_session, texts, state):
+    place, told, sae = Place(), [], perfect(tiny_session.shape.d_model)
+    place.state = state
+    evaluate(sae, tiny_session, texts, AT, progress=stop_at("", told), checkpoint=place)
+    assert told[0] == f"text 1 of {len(texts)}"

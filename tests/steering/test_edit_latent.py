@@ -61,7 +61,8 @@ def test_it_is_the_changed_reconstruction_plus_the_error(sae, mode, monkeypatch)
 def test_clamping_to_the_current_value_changes_nothing(sae, monkeypatch):
     latent, now = fires_on(sae, 4)
     edit = EditLatent(AT, on_shelf(sae, monkeypatch), latent, "clamp", now, from_pos=0)
-    assert torch.equal(edit(X[:, 4:5], AT, 0), X[:, 4:5])
+    # One row alone is encoded with other rounding than among many.
+    torch.testing.assert_close(edit(X[:, 4:5], AT, 0), X[:, 4:5], atol=1e-5, rtol=0)
 
 
 def test_add_and_clamp_agree_where_the_latent_is_silent(sae, monkeypatch):

@@ -96,6 +96,7 @@ def test_the_landing_page_is_filled_with_the_tour_at_once(open_app):
 @pytest.mark.parametrize("slug", PAGES)
 def test_a_link_restores_text_options_and_pins(open_app, slug, tiny_session):
     own = {"outliers": {"what_if": "zero"}, "latents": {"sae": shelve_for(tiny_session)}, "sparsity": {"p": 5.0}}
+    own["sae_quality"] = own["latents"] | {"beside": ""}
     options = own.get(slug, {})
     spec = Spec(slug, text=TEXT, bos=False, options=options, pins={"layer": 1, "pos": 2, "dim": 3})
     first = shown(open_app(spec))

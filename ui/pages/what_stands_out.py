@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 QUESTION = figures.QUESTION
 MAX_FINDINGS = 6
+MAX_OF_A_LENS = 3
+"""So that no lens fills the page alone."""
 STRIP_LENS = "outliers"
 
 
@@ -35,14 +37,23 @@ def ask(asked: Spec) -> None:
 def render(reports: Sequence[Report], context: "Context") -> None:
     """The findings with the highest scores, six at most, each with a small picture and a link to its place."""
     _tokens(reports, context)
-    findings = sorted((one for report in reports for one in report.findings), key=lambda one: -one.score)
+    findings = chosen(reports)
     if not findings:
         st.markdown("No lens found anything unusual in this text. A longer text, or another one, gives more to find.")
-    for row in range(0, min(len(findings), MAX_FINDINGS), 2):
+    for row in range(0, len(findings), 2):
         for column, finding in zip(st.columns(2), findings[row : row + 2], strict=False):
             with column.container(border=True, height="stretch"):
                 _card(finding, context)
-    st.caption("Ranked by how far each magnitude lies from what is usual; no sentence is written by hand.")
+    st.caption(
+        f"Ranked by how far each magnitude lies from what is usual, at most {MAX_OF_A_LENS} of a page; no sentence is "
+        "written by hand."
+    )
+
+
+def chosen(reports: Sequence[Report]) -> list[Finding]:
+    """The findings to show, the highest score first."""
+    best = (sorted(report.findings, key=lambda one: -one.score)[:MAX_OF_A_LENS] for report in reports)
+    return sorted((one for found in best for one in found), key=lambda one: -one.score)[:MAX_FINDINGS]
 
 
 def _tokens(reports: Sequence[Report], context: "Context") -> None:
