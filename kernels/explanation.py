@@ -9,11 +9,15 @@ from kernels.encoder_pack import EncoderPack, tile_width
 from kernels.row_counts import row_count
 
 KERNELS = (
-    *("topk", "topk_encode", "batch_topk_encode", "threshold_encode"),
+    *("topk", "topk_encode", "batch_topk_encode", "threshold_encode", "group_encode"),
     *("sparse_decode", "sampled_product", "scattered_product"),
 )
 ENCODERS = ("topk_encode", "batch_topk_encode", "threshold_encode")
-TORCH_ONLY = {"topk": "torch's top-k, ties mended", "sampled_product": "torch's sampled product"}
+TORCH_ONLY = {
+    "topk": "torch's top-k, ties mended",
+    "sampled_product": "torch's sampled product",
+    "group_encode": "torch's product of whole groups, a maximum each",
+}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kernels.encoder_pack import EncoderPack, pack_encoder
+from kernels.group_encode import group_encode
 from kernels.selective_encode import threshold_encode
 from kernels.sparse_decode import sparse_decode
 from kernels.topk import TopK
@@ -104,6 +105,9 @@ class Autoencoder:
         if self.facts.kind == "topk":
             assert self.facts.k is not None  # checked where an Autoencoder is made
             return topk_encode(centred, self.W_enc, self.b_enc, self.facts.k, pack=self._packed).codes
+        if self.facts.kind == "group_topk":
+            assert self.facts.k is not None
+            return group_encode(centred, self.W_enc, self.b_enc, self.facts.k)
         if self.facts.kind == "gated":
             return self._encode_gated(centred)
         return threshold_encode(centred, self.W_enc, *self._bias_and_threshold, pack=self._packed)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-KINDS = ("topk", "batch_topk", "jumprelu", "relu", "gated")
+KINDS = ("topk", "group_topk", "batch_topk", "jumprelu", "relu", "gated")
 
 
 @dataclass(frozen=True)

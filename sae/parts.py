@@ -44,9 +44,13 @@ def assemble(facts: Facts, weights: Mapping[str, Tensor | None]) -> Autoencoder:
     if "threshold" in given:
         # Every library takes the ReLU beside the threshold, so one below 0 lets nothing else through than 0.
         given["threshold"] = given["threshold"].clamp_min(0)
-    if facts.kind == "topk" and not (facts.k and 1 <= facts.k <= facts.d_sae):
+    if facts.kind in ("topk", "group_topk") and not (facts.k and 1 <= facts.k <= facts.d_sae):
         raise UserError(
             f"k must be from 1 to d_sae = {facts.d_sae:,}; it is {facts.k}.", "Look at the folder's config."
+        )
+    if facts.kind == "group_topk" and facts.d_sae % (facts.k or 1):
+        raise UserError(
+            f"k must divide d_sae = {facts.d_sae:,} into equal groups; it is {facts.k}.", "Look at the folder's config."
         )
     gate = Gate(*(given.pop(name) for name in ("b_gate", "b_mag", "r_mag"))) if "b_gate" in given else None
     if facts.kind == "gated":

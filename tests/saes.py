@@ -18,7 +18,7 @@ def made(kind: str, **facts: object) -> Autoencoder:
     """An SAE of that kind with random weights."""
     gate = Gate(normal(D_SAE, seed=5) * 0.3, normal(D_SAE, seed=6) * 0.3, normal(D_SAE, seed=7) * 0.3)
     return Autoencoder(
-        Facts(kind, D_IN, D_SAE, K if kind == "topk" else None, **facts),
+        Facts(kind, D_IN, D_SAE, K if kind in ("topk", "group_topk") else None, **facts),
         normal(D_IN, D_SAE, seed=1),
         normal(D_SAE, seed=2) * 0.1,
         normal(D_SAE, D_IN, seed=3),

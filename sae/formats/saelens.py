@@ -161,6 +161,8 @@ def _architecture(config: Mapping[str, Any]) -> str:
 
 
 def _architecture_of(facts: Facts, skips: bool) -> str:
+    if facts.kind == "group_topk":
+        raise UserError("SAELens has no SAE that keeps one latent of each group.", "Export as sparsify.")
     base = {"relu": "standard", "batch_topk": "jumprelu"}.get(facts.kind, facts.kind)
     if not facts.is_transcoder:
         return base

@@ -22,6 +22,8 @@ SITES = {
     "attn": ("", "hook_attn_out"),
 }
 """Input and output of a block, or of a part of it."""
+ACTIVATIONS = {"topk": "topk", "groupmax": "group_topk"}
+"""Our kind by sparsify's name."""
 
 
 def is_mine(names: set[str]) -> bool:
@@ -38,12 +40,14 @@ def read(folder: Path) -> Autoencoder:
     bias = tensor(found, "encoder.bias")
     encoder = tensor(found, "encoder.weight")
     d_sae, d_in = bias.numel(), encoder.numel() // max(1, bias.numel())
-    if str(config.get("activation", "topk")) != "topk":
-        raise UserError(f"sparsify's activation {config.get('activation')!r} is not known here.", "Known is topk.")
+    activation = str(config.get("activation", "topk"))
+    if activation not in ACTIVATIONS:
+        known = ", ".join(ACTIVATIONS)
+        raise UserError(f"sparsify's activation {activation!r} is not known here.", f"Known are {known}.")
     is_transcoder = bool(config.get("transcode"))
     hook_point, hook_point_out = _hook_points(folder.name, is_transcoder)
     facts = Facts(
-        "topk",
+        ACTIVATIONS[activation],
         d_in,
         d_sae,
         int(config.get("k") or 0),
@@ -64,16 +68,17 @@ def read(folder: Path) -> Autoencoder:
 
 
 def write(sae: Autoencoder, folder: Path) -> None:
-    """The SAE as a folder that sparsify loads; raises UserError for any kind but TopK."""
+    """The SAE as a folder that sparsify loads; raises UserError for other kinds than TopK by row or by group."""
     facts = sae.facts
-    if facts.kind != "topk" or facts.normalisation != "none" or facts.subtracts_b_dec == facts.is_transcoder:
+    names = {kind: name for name, kind in ACTIVATIONS.items()}
+    if facts.kind not in names or facts.normalisation != "none" or facts.subtracts_b_dec == facts.is_transcoder:
         raise UserError(
             f"sparsify holds TopK SAEs that subtract b_dec and do not normalise; this one is {facts.kind} with "
             f"{facts.normalisation}.",
             "Export as saelens.",
         )
     config = {
-        "activation": "topk",
+        "activation": names[facts.kind],
         "expansion_factor": facts.d_sae // facts.d_in or 1,
         "num_latents": facts.d_sae,
         "k": facts.k,

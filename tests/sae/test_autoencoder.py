@@ -16,6 +16,9 @@ def dense_codes(sae, x):
     if sae.facts.kind == "topk":
         kept = pre.topk(K, dim=1)
         return torch.zeros_like(pre).scatter(1, kept.indices, kept.values).relu()
+    if sae.facts.kind == "group_topk":
+        groups = pre.relu().unflatten(1, (K, -1))
+        return (groups * (groups == groups.amax(dim=2, keepdim=True))).flatten(1)
     if sae.facts.kind == "relu":
         return pre.relu()
     if sae.facts.kind == "gated":

@@ -37,6 +37,18 @@ def test_sparsify_keeps_a_topk_sae(tmp_path):
     assert (config["k"], config["num_latents"], config["activation"]) == (K, D_SAE, "topk")
 
 
+def test_sparsify_keeps_one_latent_of_each_group(tmp_path):
+    ours, folder = made("group_topk"), tmp_path / "layers.1"
+    save_sae(ours, folder, "sparsify")
+    assert json.loads((folder / "cfg.json").read_text())["activation"] == "groupmax"
+    again = load_sae(folder)
+    assert (again.facts.kind, again.facts.k) == ("group_topk", ours.facts.k)
+    x = normal(9, 12, seed=0)
+    assert torch.equal(again.reconstruct(x)[0], ours.reconstruct(x)[0])
+    with pytest.raises(UserError, match="Export as sparsify"):
+        save_sae(ours, tmp_path / "other", "saelens")
+
+
 def test_a_sparsify_skip_transcoder_reads_a_modules_input_and_writes_its_output(tmp_path):
     facts = {"hook_point": "blocks.1.mlp.hook_in", "hook_point_out": "blocks.1.hook_mlp_out", "subtracts_b_dec": False}
     ours = replace(made("topk", **facts), W_skip=normal(D_IN, D_IN, seed=9))
