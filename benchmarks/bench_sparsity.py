@@ -12,14 +12,15 @@ go by chance, in the published search too. On 4 blocks of this shape (123 tokens
 moved by a few of its steps, the published search ends so many steps from itself:
 
     initializer_range  moved by  ends apart    at its own targets, ours (exact) is apart
-    0.06               +1        1 to 2        at most 1, but for CETT 0.5 and one target where two crossings are near
+    0.06               +1        1 to 2        at most 1, but 1.6 in one block at two of 20 targets
     0.06               -1        28 to 40
     0.06               +2        111 to 130
-    0.03               +1        246 to 277    at most 1, but for 2 to 3 at two late targets, every third seen
-    0.04               +1        0             at most 1 (every third seen)
+    0.03               +1        246 to 277    at most 1, but 2 to 3 in one block at two of 7 targets
+    0.04               +1        0             at most 1 at 7 targets
+    0.04               -1        697 to 731
 
-Ours ends 160 to 172 steps apart at 0.03 and 700 to 736 at 0.04. So the end of the search is no fact about such a model;
-the thresholds at a given target are.
+Ours ends 160 to 172 steps from it at 0.03 and 700 to 736 at 0.04: as far as one step moves the published search. So
+the end of the search is no fact about such a model; the thresholds at a given target are.
 Run: python -m benchmarks.bench_sparsity
 """
 
