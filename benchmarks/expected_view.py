@@ -17,7 +17,7 @@ from analysis.text_set import read_text_set
 from benchmarks.app_client import Tab, components, elements, floats, plotted, words
 from capture.errors import UserError
 from ui.numbers import say_quantity
-from ui.pages.what_stands_out import MAX_FINDINGS
+from ui.pages.what_stands_out import chosen
 from ui.words import plain
 
 HOME, PAGE = "what_stands_out", "outliers"
@@ -55,8 +55,7 @@ def planned_views(n_visitors: int, n_texts: int, load: Load) -> tuple[tuple[View
 def _view(text: str, number: int, load: Load) -> View:
     spec = Spec(PAGE, text=text, bos=number % 3 != 2, options=CHOICES[number % len(CHOICES)])
     alone = {slug: run(spec.with_(lens=slug, options={}), load, None).report for slug in lenses()}
-    findings = sorted((one for report in alone.values() for one in report.findings), key=lambda one: -one.score)
-    sentences = tuple(plain(one.sentence) for one in findings[:MAX_FINDINGS])
+    sentences = tuple(plain(one.sentence) for one in chosen(list(alone.values())))
     return View(spec, run(spec, load, None).report if spec.options else alone[PAGE], sentences)
 
 

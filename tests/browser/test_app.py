@@ -3,6 +3,7 @@
 The fixture `browser_page` fails a test whose pages log an error or ask another machine for something.
 """
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +48,14 @@ def spec_of(page: Page) -> Spec:
     return from_code(page.url.partition("view=")[2])
 
 
+def answered(page: Page, text: str) -> None:
+    """Wait until the address spells this text: it does once the text is answered."""
+    last = time.monotonic() + PATIENCE_MS / 1000
+    while "view=" not in page.url or spec_of(page).text != text:
+        assert time.monotonic() < last, page.url
+        page.wait_for_timeout(100)
+
+
 def numbers(page: Page) -> list[str]:
     """Every sentence on the page but the one on where its numbers came from."""
     texts = page.locator("[data-testid=stMain] [data-testid=stMarkdownContainer]").all_inner_texts()
@@ -70,8 +79,7 @@ def test_a_newcomer_types_a_sentence_and_follows_what_stands_out(app, browser_pa
     box = page.get_by_label("Type a sentence and press Enter")
     box.fill(TEXT)
     box.press("Enter")
-    page.wait_for_function("window.oldAddress !== location.href")
-    expect(page.get_by_text("roof").first).to_be_visible(timeout=PATIENCE_MS)
+    answered(page, TEXT)
     settled(page, FOOT["what_stands_out"])
     page.get_by_role("link", name="Show in Outliers").first.click()
     settled(page, FOOT["outliers"])
