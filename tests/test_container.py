@@ -1,6 +1,5 @@
 """The container as far as it can be tried without an engine: lint, and its own steps in a folder with its own files."""
 
-import asyncio
 import json
 import os
 import re
@@ -19,6 +18,7 @@ from websockets.exceptions import InvalidStatus
 
 from benchmarks.app_client import elements, open_tab, settle, visit
 from tests.browser.conftest import free_port, wait_until_healthy
+from tests.own_loop import run_alone
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "Dockerfile").read_text("utf-8").replace("\\\n", " ")
@@ -159,7 +159,7 @@ def test_a_published_port_shows_the_first_page(host, port, server):
             await settle(tab, lambda tab: bool(elements(tab, "heading")))
             return [one.new_element.heading.body for one in elements(tab, "heading")]
 
-    assert "What stands out" in asyncio.run(first_page())
+    assert "What stands out" in run_alone(first_page())
 
 
 def test_another_host_name_is_refused(port, server):
@@ -168,7 +168,7 @@ def test_another_host_name_is_refused(port, server):
             pass
 
     with pytest.raises(InvalidStatus, match="403"):
-        asyncio.run(ask())
+        run_alone(ask())
 
 
 def test_compose_publishes_one_service_on_the_loopback_alone():

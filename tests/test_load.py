@@ -1,7 +1,5 @@
 """Several visitors at once see their own numbers and nobody else's; the same driver as `make load`, for seconds."""
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from benchmarks.expected_view import Differences, planned_views
 from benchmarks.load import WARM, Outcome, Pace, drive, failures, warm_up
 from capture.models import load_session
 from tests.browser.conftest import streamlit_server
+from tests.own_loop import run_alone
 
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = Pace(seconds=300.0, think_s=(0.02, 0.1), most_actions=12)
@@ -27,10 +26,9 @@ def plan():
 def outcome_of(script, plan, home, pace=QUICK):
     """What three visitors at once met on a server that runs the script."""
     server = streamlit_server(ROOT / script, {"STEERSCOPE_HOME": str(home)}, home / "server.log")
-    # Browser tests in the same process leave a loop running in this thread.
-    with server as url, ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, warm_up(url, plan[0][0])).result()
-        return thread.submit(asyncio.run, drive(url, plan, pace)).result()
+    with server as url:
+        run_alone(warm_up(url, plan[0][0]))
+        return run_alone(drive(url, plan, pace))
 
 
 def test_visitors_at_once_see_the_numbers_computed_for_them_alone(plan, tmp_path):
