@@ -37,7 +37,7 @@ from sae.shelf import find_shelved, load_shelved
 
 WINDOW = 128
 N_TOKENS = int(os.environ.get("DASHBOARD_TOKENS", "100000"))
-N_LATENTS = int(os.environ.get("DASHBOARD_LATENTS", "256"))
+N_LATENTS = int(os.environ.get("DASHBOARD_LATENTS", "4096"))
 RIVAL_WINDOWS = 256
 CHILD = Path(__file__).with_name("saedashboard_child.py")
 _LOG = logging.getLogger(__name__)
