@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from capture.batching import Batch, batches, make_batch
+from capture.chat import chat_prompt
 from capture.decoding import next_token
 from capture.errors import UserError
 from capture.fingerprint import fingerprint
@@ -81,6 +82,15 @@ class ModelSession:
         tokens = (*first, *ids)
         self._check_tokens(tokens)
         return tokens
+
+    def chat_prompt(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        """Token ids of these tokens' text as a message in the model's chat template, up to where it answers.
+
+        BOS is where the template has it. Raises UserError where the model has no template or the prompt is too long.
+        """
+        prompt = chat_prompt(self._tokenizer, tokens, self.name)
+        self._check_tokens(prompt)
+        return prompt
 
     def windows(self, text: str, width: int, bos: bool) -> tuple[tuple[int, ...], ...]:
         """Token ids of a text of any length, cut into windows of at most `width`, each led by BOS where asked."""
