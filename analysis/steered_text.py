@@ -55,11 +55,12 @@ class SteeredText:
 def scored(
     session: ModelSession, rows: Sequence[GenerationRow], written: Sequence[tuple[int, ...]]
 ) -> Iterator[SteeredText]:
-    """Each row's text scored under its own changes and under none, from one forward pass of each."""
-    for row, new in zip(rows, written, strict=True):
-        clean = GenerationRow(row.prompt)
-        pair = (clean, row) if row.interventions else (clean,)
-        found = [one.float() for one in session.row_logprobs(pair, [new] * len(pair))]
+    """Each row's text scored under its own changes and under none; a row without changes needs one run."""
+    sides = [(GenerationRow(row.prompt), *((row,) if row.interventions else ())) for row in rows]
+    texts = [new for pair, new in zip(sides, written, strict=True) for _ in pair]
+    logprobs = session.row_logprobs([row for pair in sides for row in pair], texts)
+    for pair, new in zip(sides, written, strict=True):
+        found = [next(logprobs) for _ in pair]
         yield _scored(new, found[0], found[-1])
 
 

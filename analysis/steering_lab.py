@@ -10,7 +10,7 @@ Arrays, [pane step] with pane 0 clean and NaN behind a text's end: `kl`, `logpro
 `top_logprob`, `top_clean_logprob`; [pane] `multiple`, `mean_kl`, `mean_loglik`, `repeated`. Of a text set they are
 means over its texts, and those of single tokens are left out.
 
-Numbers: `tokens` of the prompt; `panes` [{title, multiple, tokens, text, departs, top, top_clean}] with the likeliest
+Numbers: `tokens` of the prompt; `panes` [{title, tokens, special, text, departs, top, top_clean}] with the likeliest
 tokens as [step][rank] texts; `texts` of a set [{prompt, panes [{title, text}]}]; `mode`, `sentence`, `is_text_set`.
 """
 
@@ -177,8 +177,9 @@ def _pane(session: ModelSession, prompt: tuple[int, ...], one: SteeredText, clea
         name: [list(session.token_texts((prompt[-1], *row))[1:]) for row in getattr(one, name).tolist()]
         for name in ("top", "top_clean")
     }
+    special = [token in session.special_tokens for token in one.tokens]
     departed = departs(clean.tokens, one.tokens)
-    return {"tokens": tokens, "text": "".join(tokens), "departs": departed, **tops}
+    return {"tokens": tokens, "special": special, "text": "".join(tokens), "departs": departed, **tops}
 
 
 def titles_of(multiples: Sequence[float]) -> tuple[str, ...]:

@@ -94,6 +94,7 @@ def _pane(report: Report, number: int) -> Pane:
         tokens=pane["tokens"],
         words="" if is_clean else f"KL {say_number(float(arrays['mean_kl'][number]))} nats a token",
         heat=None if is_clean else arrays["kl"][number, :n],
+        special=pane["special"],
         departs=pane["departs"],
         logprobs=list(zip(*sides[: 1 if is_clean else 2], strict=True)),
         tops=list(zip(clean, steered, strict=True)),

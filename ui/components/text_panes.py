@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike
 
 from ui.components.payload import colours, encode_floats, source, span_of, texts
 from ui.components.pin import as_index, settle
-from ui.components.token_strip import SPECIAL
 
 Place = tuple[int, int]
 Ranked = Sequence[tuple[str, float]]
@@ -29,7 +28,8 @@ class Pane:
     """One text as it is shown: its new tokens, and where they are known their heat and the likeliest ones.
 
     `logprobs` has for each token its own log-probability, clean and steered where the pane is steered; `tops` the
-    likeliest tokens of the clean and of the steered model, the latter None for a clean pane.
+    likeliest tokens of the clean and of the steered model, the latter None for a clean pane. `special` says which tokens
+    are no text.
     """
 
     title: str
@@ -37,6 +37,7 @@ class Pane:
     tokens: Sequence[str]
     words: str = ""
     heat: ArrayLike | None = None
+    special: Sequence[bool] = ()
     departs: int | None = None
     logprobs: Sequence[Sequence[float]] | None = None
     tops: Sequence[tuple[Ranked, Ranked | None]] | None = None
@@ -94,7 +95,7 @@ def _as_data(pane: Pane) -> dict[str, Any]:
         "colour": pane.colour,
         "words": pane.words,
         "tokens": texts(pane.tokens),
-        "special": [SPECIAL.fullmatch(token) is not None for token in pane.tokens],
+        "special": list(pane.special) or [False] * len(pane.tokens),
         "kl": None if heat is None else encode_floats(heat),
         "departs": pane.departs,
         "logprobs": pane.logprobs,
