@@ -12,9 +12,10 @@ from ui.components import Pane, text_panes
 from ui.components.pin import is_fragment_run
 from ui.figures.steering_lab import COLOURS, KL, UNIT
 from ui.frozen import bounded
+from ui.job import Followed, Job
 from ui.numbers import say_number
 from ui.outlier_words import text_box
-from ui.words import caption, plain
+from ui.words import caption
 
 POLL_S = 0.25
 """How often new tokens are asked for while they come."""
@@ -41,10 +42,16 @@ def _panes(report: Report | None) -> None:
         _of_a_set(report)
     elif report is not None:
         _scored(report, is_stale=is_under_way())
+    caption(_said(watched, report))
+
+
+def _said(watched: "Job | Followed | None", report: Report | None) -> str:
+    """The line below the panes."""
     if watched is not None and not watched.job.is_done:
-        caption(f"{watched.job.words}, {watched.job.age_s:.0f} s")
-    elif state.session().is_idle:
-        caption("Stopped. Run writes what is asked for now; what is shown was written before.")
+        return f"{watched.job.words}, {watched.job.age_s:.0f} s"
+    if state.session().is_idle:
+        return "Stopped. Run writes what is asked for now; what is shown was written before."
+    return report.numbers["sentence"] if report is not None else ""
 
 
 def _coming(so_far: Mapping[str, Any]) -> None:
@@ -107,7 +114,6 @@ def _ranked(names: Sequence[Sequence[str]], values: Any) -> list[list[tuple[str,
 
 def _of_a_set(report: Report) -> None:
     """Each text of a set under a line of its own."""
-    st.markdown(plain(report.numbers["sentence"]))
     for text in report.numbers["texts"]:
         for column, colour, pane in zip(st.columns(len(text["panes"])), COLOURS, text["panes"], strict=False):
             with column:

@@ -102,6 +102,8 @@ function makePanes(root) {
   }
 
   function build() {
+    // What is below must not jump up when the first tokens take the place of a whole text.
+    grid.style.minHeight = data.is_live ? `${Math.max(grid.offsetHeight, parseFloat(grid.style.minHeight) || 0)}px` : "";
     const tops = shown.map(({ list }) => list.scrollTop);
     scale = makeScale(new Float32Array(0), { ...SCALE, palette: data.palette, span: data.span });
     shown = data.panes.map(buildPane);

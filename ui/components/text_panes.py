@@ -28,8 +28,8 @@ class Pane:
     """One text as it is shown: its new tokens, and where they are known their heat and the likeliest ones.
 
     `logprobs` has for each token its own log-probability, clean and steered where the pane is steered; `tops` the
-    likeliest tokens of the clean and of the steered model, the latter None for a clean pane. `special` says which tokens
-    are no text.
+    likeliest tokens of the clean and of the steered model, the latter None for a clean pane. `special` says which
+    tokens are no text.
     """
 
     title: str
