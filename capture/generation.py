@@ -9,6 +9,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from capture.batching import make_batch
 from capture.decoding import next_tokens
 from capture.intervention import Intervention
 from capture.placing import placed
+from capture.plain_path import PlainPath
 from capture.sampling import Sampling
 from capture.wiring import Wiring, run
 
@@ -61,6 +63,11 @@ class Decoder:
     hold: Callable[[str], AbstractContextManager[None]]
     context: int
     stops: Callable[[], frozenset[int]] = field(repr=False)
+
+    @cached_property
+    def path(self) -> PlainPath:
+        """How the model is run for the next token alone."""
+        return PlainPath(self.wiring)
 
     def generate(
         self,
@@ -120,7 +127,7 @@ class Decoder:
         if min(lengths) < width:
             arguments |= self._mask(lengths, width, n_columns)
         changes = placed([row.changes for row in rows], n_padded, first_pos)
-        logits = run(self.wiring, torch.tensor(ids, device=self.wiring.device), {}, changes, **arguments)
+        logits = self.path.forward(torch.tensor(ids, device=self.wiring.device), changes, **arguments)
         return logits[:, -1].float().cpu(), cache
 
     def _mask(self, lengths: Sequence[int], width: int, n_columns: int) -> dict[str, Tensor]:
