@@ -20,7 +20,7 @@ from capture.option import Option
 from capture.recipe_number import read_number
 from capture.session import ModelSession
 from steering.contrast_pairs import Contrast
-from steering.direction import Direction, as_direction, check_width, read_direction
+from steering.direction import Direction, as_direction, check_width, direction_text, read_direction
 from steering.fit_rows import BOS, MASSIVE_RATIO, SKIP_FIRST, RowsAsked
 from steering.fitted import Fitted, Setting
 from steering.method import Method, Options, Progress
@@ -72,14 +72,18 @@ class Condition:
 
     def holds(self, session: ModelSession, tokens: Sequence[int]) -> bool:
         """Whether what it guards may act on this prompt."""
-        return bool(met(torch.tensor(self.similarity_of(session, tokens)), self.threshold, self.comparator))
+        return self.is_met(self.similarity_of(session, tokens))
+
+    def is_met(self, similarity: float) -> bool:
+        """Whether a similarity lies on the open side of the threshold."""
+        return bool(met(torch.tensor(similarity), self.threshold, self.comparator))
 
     def recipe(self) -> Recipe:
         """Plain JSON with the comparison spelled out."""
         return {
             "kind": self.kind,
             "at": str(self.at),
-            "vector": list(self.vector),
+            "vector": direction_text(self.vector),
             "threshold": self.threshold,
             "comparator": self.comparator,
             "pooled": self.pooled,
