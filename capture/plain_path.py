@@ -54,8 +54,10 @@ class PlainPath:
     wiring: Wiring
     _proven: dict[str, bool] = field(default_factory=dict)
 
-    def forward(self, ids: Int[Tensor, "batch pos"], changes: Sequence[Placed], **arguments: Any) -> Tensor:
-        """Logits [batch pos d_vocab] of one pass, of the last position alone where the model can leave out the others.
+    def forward(
+        self, ids: Int[Tensor, "batch pos"], changes: Sequence[Placed], *, only_last: bool = False, **arguments: Any
+    ) -> Float[Tensor, "batch pos_or_1 d_vocab"]:
+        """Logits of one pass; with `only_last`, those of other positions may be left out.
 
         By the plain model where it carries all changes, else by the bridge; hooks are off again whatever happens.
         """
@@ -64,7 +66,7 @@ class PlainPath:
             return logits
         points = [(one, at) for one in changes for at in one.change.hook_points()]
         handles: list[Any] = []
-        if self._can_keep_last and not any(at.site == "logits" for _, at in points):
+        if only_last and self._can_keep_last and not any(at.site == "logits" for _, at in points):
             arguments = {**arguments, "logits_to_keep": 1}
         try:
             for one, at in points:
@@ -86,7 +88,7 @@ class PlainPath:
             self._proven[site] = True
             ids = torch.arange(_N_TOKENS, device=self.wiring.device)[None] % self.wiring.bridge.cfg.d_vocab
             drastic = everywhere([_Reversed(at) for at in self._modules if at.site == site])
-            plain = self.forward(ids, drastic)[:, -1].float()
+            plain = self.forward(ids, drastic, only_last=True)[:, -1].float()
             bridge = run(self.wiring, ids, {}, drastic)[:, -1].float()
             dtype = str(next(self.wiring.plain.parameters()).dtype).removeprefix("torch.")
             limit = ROUNDING.get(dtype, 0.1) * float(bridge.abs().max())
