@@ -71,3 +71,12 @@ def _handler() -> str:
 
     codecs.register_error("steerscope_bytes", spell)
     return "steerscope_bytes"
+
+
+def stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens after which a text is over."""
+    found = {tokenizer.eos_token_id}
+    for config in (model.config, getattr(model, "generation_config", None)):
+        ids = getattr(config, "eos_token_id", None)
+        found |= set(ids) if isinstance(ids, list | tuple) else {ids}
+    return frozenset(found - {None})
