@@ -11,6 +11,7 @@ from torch import Tensor
 
 from capture.batching import batches, make_batch
 from capture.binding import audible, bound_rows
+from capture.chat import chat_prompt
 from capture.errors import UserError
 from capture.fingerprint import fingerprint
 from capture.generation import Decoder, GenerationRow, OnStep, Sampling
@@ -86,6 +87,10 @@ class ModelSession:
         tokens = (*first, *ids)
         self._check_tokens(tokens)
         return tokens
+
+    def chat_prompt(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        """The tokens' text as a message in the model's chat template, up to its answer; refused where it has none."""
+        return chat_prompt(self._tokenizer, tokens, self.name)
 
     def windows(self, text: str, width: int, bos: bool) -> tuple[tuple[int, ...], ...]:
         """Token ids of a text of any length, cut into windows of at most `width`, each led by BOS where asked."""
@@ -170,7 +175,8 @@ class ModelSession:
         sampling = Sampling(seed, temperature, top_p)
         row = GenerationRow(tuple(tokens), tuple(interventions))
         on_step = None if on_token is None else _hearing_one(on_token)
-        return self.generate_rows([row], n_tokens, sampling, on_step=on_step, use_cache=use_cache)[0]
+        made = self.generate_rows([row], n_tokens, sampling, on_step=on_step, use_cache=use_cache, remember=False)
+        return made[0]
 
     def generate_rows(
         self,
@@ -180,16 +186,18 @@ class ModelSession:
         *,
         on_step: OnStep | None = None,
         use_cache: bool = True,
+        remember: bool = True,
     ) -> tuple[tuple[int, ...], ...]:
         """New tokens of each row, decoded as one batch; a row ends after an EOS token, or where the context is full.
 
         `on_step` is called after each step with a token or None for every row, and raises to cancel. The turn is held
         for one step at a time, so that others need not wait for the end. Rows of one seed have the same noise at each
         step, so that only what their changes do sets them apart. Without the key/value cache every step runs all
-        tokens.
+        tokens. With `remember`, a row that was decoded before under the same changes is not decoded again, and one
+        whose changes differ from some position on goes on from there.
         """
         changes = [self._bound([row.prompt], (), row.interventions)[0] for row in rows]
-        return self._decoder.generate(rows, changes, n_tokens, sampling, on_step, use_cache)
+        return self._decoder.generate(rows, changes, n_tokens, sampling, on_step, use_cache, remember)
 
     def row_logprobs(
         self, rows: Sequence[GenerationRow], continuations: Sequence[Sequence[int]]
