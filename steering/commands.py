@@ -1,19 +1,14 @@
 """`python cli.py steer …`: fit vectors from a file of pairs, score them, list the methods."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from capture.errors import UserError
-from capture.terminal_progress import terminal_progress
-from capture.written_file import write_file
 
 if TYPE_CHECKING:
-    from capture.store import ActivationStore
     from steering.contrast_pairs import Contrast
     from steering.fitted import Fitted
 
@@ -96,7 +91,7 @@ def score(
 
     fitted, contrast = read_vectors(folder), read_contrast(pairs)
     session = load_session(model)
-    question = _question(session, fitted, contrast, _texts(prompts), unit, n_null)
+    question = _question(session, fitted, contrast, read_texts(prompts), unit, n_null)
     found = evaluate(question, strength or STRENGTHS)
     typer.echo("\n".join(score_lines(found)))
     if keep:
@@ -110,66 +105,6 @@ def list_scores() -> None:
     from steering.dose_table import formula_lines
 
     typer.echo("\n".join(formula_lines()))
-
-
-@steer_app.command("tune")
-def tune(
-    recipe: Annotated[str, typer.Argument(help="A .json recipe or view, or the name of vectors on the shelf.")],
-    pairs: Annotated[
-        Path | None, typer.Option(help="Bundled set or file of pairs; without, only what steering costs is measured.")
-    ] = None,
-    prompts: Annotated[Path, typer.Option(help="JSON text set of neutral prompts; the tour unless given.")] = TOUR,
-    step: Annotated[int | None, typer.Option(help="Which step, from 1; the only one, or else all together.")] = None,
-    layer: Annotated[list[int] | None, typer.Option(help="Layer to try the step at; repeat.")] = None,
-    strength: Annotated[list[float] | None, typer.Option(help="Strength to try; repeat. A sweep unless given.")] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write the recipe with the chosen strength to.")] = None,
-    report: Annotated[Path | None, typer.Option(help="File to write all numbers to, as JSON.")] = None,
-    model: Model = "stories",
-) -> None:
-    """Sweep a recipe's strength and layer, choose on one half of pairs and prompts, and report on the other.
-
-    Points are kept in the store, so that a stopped sweep goes on from them.
-    """
-    from capture.models import load_session
-    from steering.contrast_pairs import read_contrast
-    from steering.dose_table import tune_lines
-    from steering.recipe_file import read_recipe
-    from steering.tune_plan import TunePlan
-    from steering.tuning import tune as tune_recipe
-
-    changes = read_recipe(recipe)
-    place = step - 1 if step is not None else 0 if len(changes) == 1 else None
-    contrast = read_contrast(pairs) if pairs is not None else None
-    plan = TunePlan(changes, tuple(_texts(prompts)), contrast, place, tuple(layer or ()), tuple(strength or ()))
-    session = load_session(model)
-    with _store() as store:
-        found = tune_recipe(session, plan, store, terminal_progress())
-    typer.echo("\n".join(tune_lines(found, plan.unit)))
-    if report is not None:
-        write_file(report, f"{json.dumps(found.to_json(), indent=1)}\n".encode())
-    if out is not None and found.point is None:
-        raise UserError("No strength was chosen, so that there is no tuned recipe to write.", "Try other strengths.")
-    if out is not None and found.point is not None:
-        used = plan.used(found.point, found.norms, found.slider)
-        write_file(out, f"{json.dumps(list(used), ensure_ascii=False)}\n".encode())
-        typer.echo(f"Recipe written to {out}")
-
-
-@contextmanager
-def _store() -> "Iterator[ActivationStore | None]":
-    """The store; None, with a word of why, where another process holds it."""
-    from capture.store import ActivationStore
-
-    try:
-        store = ActivationStore.open(None)
-    except UserError as error:
-        typer.echo(f"{error.message} The points of this sweep are not kept.", err=True)
-        yield None
-        return
-    try:
-        yield store
-    finally:
-        store.close()
 
 
 def _question(session: Any, fitted: "Fitted", contrast: "Contrast", prompts: list[str], unit: str, n_null: int) -> Any:
@@ -186,7 +121,7 @@ def _question(session: Any, fitted: "Fitted", contrast: "Contrast", prompts: lis
         )
     halves = contrast.halves()
     digests = [half.digest() for half in halves]
-    if (digest := fitted.facts["texts"]["digest"]) not in digests:
+    if (digest := (fitted.facts.get("texts") or {}).get("digest")) not in digests:
         raise UserError(
             "Scores are of pairs that the vectors were not fitted on, and these were fitted on other texts or on all.",
             "Fit them again with --half first, and name the same file.",
@@ -210,7 +145,8 @@ def _part(contrast: "Contrast", half: Part) -> "Contrast":
     return contrast if half == "all" else contrast.halves()[0 if half == "first" else 1]
 
 
-def _texts(path: Path) -> list[str]:
+def read_texts(path: Path) -> list[str]:
+    """The texts of a text set; raises UserError for a file that is none."""
     try:
         texts = json.loads(path.read_text("utf-8"))["texts"]
         if not isinstance(texts, list) or not all(isinstance(one, str) for one in texts):

@@ -1,61 +1,68 @@
-"""A recipe from a file, or from the name of vectors on the shelf, as plain JSON."""
+"""A recipe by what a person names: a JSON file, vectors on the shelf, or a view."""
 
 import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from capture.errors import UserError
-from capture.intervention import Recipe, operator_from_recipe
-from steering.method import method_named
-from steering.recipe import step_of
-from steering.shelf import find_shelved
-from steering.vector_folder import read_vectors
+from capture.intervention import Intervention, operator_from_recipe
+from steering.shelf import shelved
 
-MAX_BYTES = 64_000_000
-USUAL_STRENGTH = 0.1
-"""Of vectors by their name, in mean norms of the activations."""
+MAX_BYTES = 32_000_000
+MAX_ENTRIES = 100
+ViewReader = Callable[[str], "tuple[Sequence[Mapping[str, Any]], str]"]
+"""The recipe and the model of a view's link."""
 
 
-def read_recipe(named: str) -> tuple[Recipe, ...]:
-    """The recipe in a JSON file (a list of changes, one change, or a view), or one step of vectors on the shelf.
+@dataclass(frozen=True)
+class NamedRecipe:
+    """A recipe, what to call it, and the model that it says it is for; "" where it does not say."""
 
-    Raises UserError for what is no recipe; every change is read once, so that a broken one is refused here.
+    interventions: tuple[Intervention, ...]
+    name: str
+    model: str = ""
+
+
+def named_recipe(words: str, read_view: ViewReader) -> NamedRecipe:
+    """The recipe in a file, of vectors on the shelf by name or digest, or of a view's address or code.
+
+    Raises UserError for what is none of these, and for a recipe that cannot be read.
     """
-    path = Path(named)
+    path = Path(words).expanduser()
     if path.suffix == ".json" or path.is_file():
-        found = _changes_in(_json_in(path))
-    else:
-        shelved = find_shelved("vectors", named)
-        fitted = read_vectors(shelved.folder)
-        step = step_of(
-            fitted,
-            method_named(fitted.method),
-            shelved.name,
-            strength=USUAL_STRENGTH,
-            unit="relative",
-            source=shelved.digest,
-        )
-        found = (step.recipe(),)
-    for one in found:
-        operator_from_recipe(one)
-    return found
+        return _of_file(path)
+    for one in shelved("vectors"):
+        if one.is_called(words):
+            from steering.shelf_step import step_from_shelf
+
+            return NamedRecipe((step_from_shelf(one.digest),), one.name, str(one.facts.get("model") or ""))
+    try:
+        recipes, model = read_view(words)
+    except UserError as error:
+        names = ", ".join(one.name for one in shelved("vectors")[:8])
+        raise UserError(
+            f"{words[:60]!r} is no .json file, no vectors on the shelf, and no view that can be read.",
+            f"Name a recipe.json, one of {names}, or the address of a view.",
+        ) from error
+    return NamedRecipe(_interventions(recipes), "", model)
 
 
-def _json_in(path: Path) -> Any:
+def _of_file(path: Path) -> NamedRecipe:
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise ValueError(f"it has {path.stat().st_size:,} bytes")
-        return json.loads(path.read_text("utf-8"))
+            raise ValueError(f"it has more than {MAX_BYTES // 1_000_000} MB")
+        data = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path.name} cannot be read: {str(error)[:160]}.", "Export the recipe again.") from error
+        raise UserError(f"{path} cannot be read as a recipe: {str(error)[:160]}.", "Name a recipe.json.") from error
+    model = str(data.get("model") or "") if isinstance(data, dict) else ""
+    return NamedRecipe(_interventions(data.get("interventions") if isinstance(data, dict) else data), path.stem, model)
 
 
-def _changes_in(given: Any) -> tuple[Recipe, ...]:
-    if isinstance(given, dict):
-        given = given.get("interventions", [given])
-    if not isinstance(given, list) or not given or not all(isinstance(one, dict) for one in given):
-        raise UserError(
-            f"A recipe is a list of changes; {str(given)[:60]!r} was read.",
-            "Give a JSON list of changes, or a view's JSON with `interventions`.",
-        )
-    return tuple(given)
+def _interventions(given: Any) -> tuple[Intervention, ...]:
+    if not isinstance(given, list | tuple) or not all(isinstance(one, Mapping) for one in given):
+        raise UserError("A recipe is a list of changes, or has one as `interventions`.", "Export it again.")
+    if not 1 <= len(given) <= MAX_ENTRIES:
+        raise UserError(f"A recipe has 1 to {MAX_ENTRIES} changes; this one has {len(given):,}.", "Add a step to it.")
+    return tuple(operator_from_recipe(dict(one)) for one in given)
