@@ -19,7 +19,7 @@ from capture.session import ModelSession
 from sae.tensor_file import read_config
 from steering.fitted import Fitted
 from steering.formats.llama_cpp import SHIFTED
-from steering.shelf import Shelved, put_on_shelf
+from steering.shelf import SHORT, Shelved, put_on_shelf
 from steering.vector_file import BLOCK_OUTPUTS, MAX_BYTES, VectorFile, read_vector_file
 from steering.vector_folder import MANIFEST, VECTORS, read_vectors, write_vectors
 
@@ -121,6 +121,21 @@ def _facts(found: VectorFile, path: Path, session: ModelSession | None, blocks: 
         "blocks": blocks or AS_USED,
     }
     return about | own | {"imported": origin, "licence": licence[:200]}
+
+
+def imported_lines(one: Shelved) -> list[str]:
+    """What is on the shelf now, in words."""
+    fitted = read_vectors(one.folder)
+    lines = [f"{one.name} is on the shelf: {_counted(len(fitted.vectors))}, digest {one.digest[:SHORT]}"]
+    for at, vector in sorted(fitted.vectors.items()):
+        norm = fitted.mean_norms.get(at)
+        beside = "" if norm is None else f", mean activation there {norm:.4g}"
+        lines.append(f"{at}: length {float(vector.norm()):.4g}{beside}")
+    return lines
+
+
+def _counted(n: int) -> str:
+    return "1 vector" if n == 1 else f"{n:,} vectors"
 
 
 def _import_folder(folder: Path, name: str) -> Shelved:
