@@ -23,6 +23,7 @@ from ui import resources
 from ui.fit_job import FIT
 from ui.job import JobKind, Outcome, Progress
 from ui.queue import Queue
+from ui.tune_job import TUNE
 from ui.words import shortened
 
 if TYPE_CHECKING:
@@ -250,6 +251,7 @@ KINDS = {
     TRAIN_SAE: JobKind(TRAIN_SAE, "program", _train_sae),
     DASHBOARD: JobKind(DASHBOARD, "model", _build_dashboard),
     FIT.slug: FIT,
+    TUNE.slug: TUNE,
 }
 
 
