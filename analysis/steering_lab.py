@@ -21,6 +21,7 @@ import numpy as np
 
 from analysis.lens import Lens, Measured, Options, Partial, Progress, Subject
 from analysis.option import Option
+from analysis.pane_multiples import read_multiples, settle, titles_of
 from analysis.quantity import Quantity
 from analysis.report import Finding
 from analysis.steered_text import SteeredText, departs, scored
@@ -30,8 +31,6 @@ from capture.hook_point import HookPoint
 from capture.scaling import scaled
 from capture.session import ModelSession, ModelShape
 
-MAX_PANES = 3
-MAX_MULTIPLE = 1_000
 MAX_TEXTS = 8
 """Texts of a set that are written on."""
 CHAT = "chat"
@@ -56,27 +55,6 @@ def measure(subject: Subject, options: Options, progress: Progress) -> Measured:
     measured = (_of_a_set if subject.is_text_set else _of_a_text)(session, prompts, panes, numbers, shared)
     progress(1.0, "done")
     return measured
-
-
-def read_multiples(given: Any) -> tuple[float, ...]:
-    """The multiples of the recipe's strength, one a pane, out of a text such as "0.5, 1, 2"; refuses anything else."""
-    words = [word.strip() for word in str(given).split(",") if word.strip()]
-    try:
-        multiples = tuple(float(word) for word in words)
-    except ValueError:
-        multiples = ()
-    # NaN compares as false too.
-    if not 1 <= len(multiples) <= MAX_PANES or not all(abs(one) <= MAX_MULTIPLE for one in multiples):
-        raise UserError(
-            f"Panes must be one to three multiples of the strength, such as 0.5, 1, 2; {str(given)[:40]!r} was given.",
-            "The default is 1: the recipe as it is.",
-        )
-    return multiples
-
-
-def settle(options: Options, fingerprint: str) -> Options:
-    """The options with the multiples spelled one way, so that the same panes have the same link."""
-    return {**options, "panes": ", ".join(f"{one:g}" for one in read_multiples(options["panes"]))}
 
 
 def _prompts(subject: Subject, mode: str) -> list[tuple[int, ...]]:
@@ -180,11 +158,6 @@ def _pane(session: ModelSession, prompt: tuple[int, ...], one: SteeredText, clea
     special = [token in session.special_tokens for token in one.tokens]
     departed = departs(clean.tokens, one.tokens)
     return {"tokens": tokens, "special": special, "text": "".join(tokens), "departs": departed, **tops}
-
-
-def titles_of(multiples: Sequence[float]) -> tuple[str, ...]:
-    """What the panes are called: the clean one, and one for each multiple of the recipe's strength."""
-    return ("clean", *(f"× {one:g}".replace("-", "−") for one in multiples))
 
 
 def _finding(number: int, pane: Mapping[str, Any], text: SteeredText) -> Finding:

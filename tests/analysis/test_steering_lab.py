@@ -4,12 +4,15 @@ import numpy as np
 import pytest
 import torch
 
+import cli
 from analysis.lens import Subject, unasked_lenses
 from analysis.option import read_options
+from analysis.pane_multiples import read_multiples
 from analysis.pipeline import run
+from analysis.report import read_report
 from analysis.spec import Spec, to_code
 from analysis.steered_text import _scored, departs
-from analysis.steering_lab import LENS, read_multiples
+from analysis.steering_lab import LENS
 from analysis.whole_view import answers_of
 from capture.errors import UserError
 from capture.generation import GenerationRow, Sampling
@@ -227,3 +230,16 @@ def test_two_views_cannot_be_compared_by_layer_and_say_so(tiny_session):
 def test_kl_of_a_known_pair_of_distributions():
     clean, steered = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.9, 0.1]]).log()
     assert float(_scored((0,), clean, steered).kl[0]) == pytest.approx(0.5108, abs=1e-4)
+
+
+def test_the_command_line_makes_the_same_report(tiny_session, tmp_path, monkeypatch, capsys):
+
+    monkeypatch.setattr("capture.models.load_session", lambda name, dtype: tiny_session)
+    spec = Spec("steering_lab", text=TEXT, options=FEW, interventions=(VECTOR.recipe(),))
+    expected = run(spec, lambda *_: tiny_session, None).report
+    out = tmp_path / "report.json"
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["run", "--view", to_code(spec), "--out", str(out)])
+    assert ended.value.code == 0
+    assert read_report(out.read_text("utf-8")).digest() == expected.digest()
+    assert expected.numbers["sentence"] in capsys.readouterr().out

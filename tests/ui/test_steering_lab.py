@@ -5,15 +5,17 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from analysis.pipeline import run
 from analysis.shared_view import view_of
 from analysis.spec import Spec
 from analysis.tables import tables
+from analysis.view_file import read_view_file
 from capture.hook_point import HookPoint
 from capture.intervention import AddVector
-from tests.ui.test_pages import BAD_LINKS, load, open_app, shown
-from ui import answers, lab_tour, state
+from tests.ui.test_pages import APP, BAD_LINKS, load, open_app, shown
+from ui import answers, lab_tour, resources, state
 from ui.components.text_panes import Pane, text_panes
 from ui.figures import pictures_of, sentences_of, strip_of, tables_of
 from ui.lab_panes import panes_of
@@ -191,7 +193,7 @@ def test_the_tour_fills_the_lab_with_the_vector_at_its_chosen_strength(open_app,
     next(button for button in app.button if button.label.startswith("Fill the lab")).click().run()
     asked = app.session_state[state._KEY].asked
     (step,) = asked.interventions
-    assert (step["kind"], step["strength"], step["unit"]) == ("step", lab_tour.STRENGTH, "relative")
+    assert (step["kind"], step["strength"], step["unit"]) == ("step", 0.1, "relative")
     assert (asked.text, dict(asked.options)) == (lab_tour.PROMPT, lab_tour.OPTIONS)
     assert (
         json.loads((lab_tour_folder() / "manifest.json").read_text())["scores"]["chosen_strength"] == step["strength"]
@@ -201,7 +203,7 @@ def test_the_tour_fills_the_lab_with_the_vector_at_its_chosen_strength(open_app,
 def lab_tour_folder():
     from steering.shelf import find_shelved
 
-    return find_shelved("vectors", lab_tour.NAME).folder
+    return find_shelved("vectors", lab_tour.VECTOR).folder
 
 
 def refuse(asked):
@@ -267,3 +269,18 @@ def test_a_place_that_is_none_is_not_pinned(mounted, place):
 def test_a_pane_needs_one_heat_a_token(mounted):
     with pytest.raises(ValueError, match="one heat a token"):
         text_panes([Pane("a", "#000", ["x"], heat=[1.0, 2.0])], [], key="k", label="l", unit="u", span=None)
+
+
+def test_a_kept_view_shows_its_own_text_and_runs_nothing(load, mounted, monkeypatch, report):
+    view = view_of(report.spec, [report])
+    monkeypatch.setattr(resources, "kept_view", lambda identity: read_view_file(view.to_bytes()))
+    load.clear()
+    app = AppTest.from_file(str(APP), default_timeout=90)
+    app.query_params["id"] = view.id
+    app.run()
+    assert not app.exception
+    assert not app.error
+    assert [pane["tokens"] for pane in mounted.sent[-1]["panes"]] == [
+        pane["tokens"] for pane in report.numbers["panes"]
+    ]
+    assert app.query_params["id"] == view.id

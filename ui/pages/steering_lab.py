@@ -6,10 +6,13 @@ import streamlit as st
 
 from analysis.report import Report
 from analysis.spec import Spec
-from ui import state
+from ui import resources, state
 from ui.figures import steering_lab as figures
+from ui.frozen import warm_up_soon
+from ui.lab_export import draw_export
 from ui.lab_panes import draw_panes
 from ui.lab_prompt import draw_prompt
+from ui.lab_recipe import draw_recipe
 from ui.lab_tour import take_lab_tour
 from ui.words import caption
 
@@ -21,6 +24,8 @@ EMPTY = (
     "The recipe is empty: add a change on the left, or start with the tour's example, a vector that turns the bundled "
     "model's stories happy or sad."
 )
+WIDTHS = (5, 9, 5)
+"""Of the recipe, the panes, and what they cost."""
 CONFIG = {"displayModeBar": False}
 
 
@@ -28,8 +33,14 @@ def ask(asked: Spec) -> bool:
     """Whether there is a recipe to write under."""
     if asked.interventions or state.session().kept is not None:
         return True
-    st.markdown(EMPTY)
-    st.button("Fill the lab with the tour's example", type="primary", on_click=take_lab_tour)
+    recipe, panes = st.columns(WIDTHS[:2], gap="medium")
+    with recipe:
+        draw_recipe(asked)
+    with panes:
+        st.markdown(EMPTY)
+        st.button("Fill the lab with the tour's example", type="primary", on_click=take_lab_tour)
+    if not resources.is_warm():
+        warm_up_soon()
     return False
 
 
@@ -56,6 +67,12 @@ def render(report: Report, context: "Context") -> None:
 
 
 def _draw(report: Report | None, context: "Context") -> None:
-    draw_panes(report)
-    if context.lens is not None:
-        draw_prompt(state.session().asked, context.lens)
+    asked = state.session().asked
+    recipe, panes = st.columns(WIDTHS[:2], gap="medium")
+    with recipe:
+        draw_recipe(asked)
+        draw_export(asked)
+    with panes:
+        draw_panes(report)
+        if context.lens is not None:
+            draw_prompt(asked, context.lens)
