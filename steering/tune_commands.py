@@ -13,15 +13,15 @@ from capture.terminal_progress import terminal_progress
 from capture.written_file import write_file
 from steering.commands import TOUR, read_texts
 from steering.export_commands import RECIPE_HELP, Model
-from steering.recipe_file import ViewReader
 
 if TYPE_CHECKING:
     from capture.store import ActivationStore
+    from steering.recipe_file import ViewReader
 
 # Modules that load torch are imported inside the command, so that --help answers at once.
 
 
-def add_tune_command(app: typer.Typer, read_view: ViewReader) -> None:
+def add_tune_command(app: typer.Typer, read_view: "ViewReader") -> None:
     """Put the command among those of an app; `read_view` reads the recipe of a view's link."""
 
     @app.command("tune")
