@@ -16,6 +16,7 @@ from data.recipes.training_recipe import TrainingRecipe
 from sae.commands import sae_app, with_fields
 from steering.commands import steer_app
 from steering.export_commands import add_export_commands
+from steering.run_commands import add_run_command
 
 if TYPE_CHECKING:
     from analysis.pipeline import Answer
@@ -241,6 +242,7 @@ def _recipe_of_view(link: str) -> tuple[Sequence[Any], str]:
 
 
 add_export_commands(app, _recipe_of_view)
+add_run_command(steer_app, _recipe_of_view)
 
 
 @store_app.command("show")
