@@ -25,7 +25,7 @@ def table_of(shelf: "Sequence[Shelved]") -> dict[str, list[Any]]:
 
 def _row(one: "Shelved") -> dict[str, Any]:
     scores = scores_of(one)
-    row: dict[str, Any] = {"name": one.name, "made by": made_by(one)}
+    row: dict[str, Any] = {"name": one.name, "origin": origin_of(one), "made by": made_by(one)}
     if one.kind == "vectors":
         row |= {
             "where": place_words(points_of(one)),
@@ -34,15 +34,16 @@ def _row(one: "Shelved") -> dict[str, Any]:
             "strength": chosen if isinstance(chosen := scores.get("chosen_strength"), float) and chosen else None,
             "steers": "yes" if scores.get("steers") is True else "not shown" if scores else NOTHING,
         }
-    return row | {
-        "model": str(one.facts.get("model") or NOTHING),
-        "licence": licence_of(one),
-        "origin": origin_of(one),
-    }
+    return row | {"licence": licence_of(one), "model": str(one.facts.get("model") or NOTHING)}
 
 
 def made_by(one: "Shelved") -> str:
-    """The method, in words."""
+    """The method, in words; of what was imported, what it was imported from."""
+    imported = one.facts.get("imported")
+    if "bundle_version" in one.manifest:
+        return "a recipe"
+    if isinstance(imported, Mapping):
+        return f"a .{str(imported.get('file')).rpartition('.')[2][:12]} file"
     named = one.manifest.get("method") or one.manifest.get("kind") or one.kind
     return str(named).replace("_", " ")[:60]
 
@@ -78,9 +79,12 @@ def points_of(one: "Shelved") -> "list[HookPoint]":
 
 
 def texts_of(one: "Shelved") -> str:
-    """The set that it was fitted on."""
-    texts = one.facts.get("texts")
-    return shortened(str(texts.get("title")), 40) if isinstance(texts, Mapping) and texts.get("title") else NOTHING
+    """The sets that it was fitted on; of a bundle, those of its steps."""
+    steps = one.facts.get("steps")
+    steps = steps if isinstance(steps, list) else []
+    found = [one.facts.get("texts"), *(step.get("pairs") for step in steps if isinstance(step, Mapping))]
+    titles = [str(texts["title"]) for texts in found if isinstance(texts, Mapping) and texts.get("title")]
+    return shortened(", ".join(dict.fromkeys(titles)), 40) or NOTHING
 
 
 def scores_of(one: "Shelved") -> Mapping[str, Any]:
@@ -130,11 +134,17 @@ def provenance(one: "Shelved") -> dict[str, str]:
     if isinstance(texts, Mapping):
         n, digest = facts.get("n_texts"), str(texts.get("digest") or "")[:8]
         counted = f"{say_number(n)} texts of " if isinstance(n, int) else ""
-        found["Texts"] = f"{counted}{texts.get('title')} ({digest})"
+        found["Texts"] = f"{counted}“{texts.get('title')}” ({digest})"
+    elif (named := texts_of(one)) != NOTHING:
+        found["Texts"] = f"“{named}”"
     options = facts.get("options")
     if isinstance(options, Mapping) and options:
-        found["Options"] = ", ".join(f"{name} {value}".replace("_", " ") for name, value in options.items())
+        found["Options"] = ", ".join(f"{name}: {_said(value)}".replace("_", " ") for name, value in options.items())
     if isinstance(imported, Mapping):
         found["File"] = f"{imported.get('file')} ({str(imported.get('sha256'))[:8]}), blocks {imported.get('blocks')}"
     found |= {"Licence": licence_of(one), "Digest": one.digest[:12]}
     return {name: shortened(str(value), 200) for name, value in found.items() if value not in (None, "", NOTHING)}
+
+
+def _said(value: Any) -> str:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
