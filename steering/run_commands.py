@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from steering.recipe_file import ViewReader
-
 if TYPE_CHECKING:
     from capture.intervention import Intervention
     from capture.sampling import Sampling
@@ -16,38 +14,30 @@ if TYPE_CHECKING:
 RECIPE_HELP = "A recipe.json, the name of vectors on the shelf, or the address of a view."
 
 
-def add_run_command(app: typer.Typer, read_view: ViewReader) -> None:
-    """Put the command among those of an app; `read_view` reads the recipe of a view's link."""
+def run_recipe(
+    recipe: Annotated[str, typer.Argument(help=RECIPE_HELP)],
+    prompt: Annotated[str, typer.Option(help="The text to write on.")],
+    n_tokens: Annotated[int, typer.Option(help="Most new tokens.", min=1, max=100_000)] = 64,
+    multiple: Annotated[list[float] | None, typer.Option(help="Multiple of the recipe's strength; repeat.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling, the same for every text.", min=0)] = 0,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.", min=0.0)] = 0.8,
+    top_p: Annotated[float, typer.Option(help="Share of probability that is sampled from.")] = 0.95,
+    top_k: Annotated[int, typer.Option(help="Likeliest tokens that are sampled from; 0 for all.", min=0)] = 0,
+    repetition_penalty: Annotated[float, typer.Option(help="Above 1, seen tokens become less likely.")] = 1.0,
+    bos: Annotated[bool, typer.Option("--bos/--no-bos", help="Begin with the BOS token.")] = True,
+    model: Annotated[str | None, typer.Option(help="The model; the one that the recipe names unless given.")] = None,
+) -> None:
+    """Write on a prompt, clean and under a recipe, from one seed."""
+    from capture.models import load_session
+    from capture.sampling import Sampling
+    from steering.recipe_file import named_recipe
 
-    @app.command("run")
-    def run(
-        recipe: Annotated[str, typer.Argument(help=RECIPE_HELP)],
-        prompt: Annotated[str, typer.Option(help="The text to write on.")],
-        n_tokens: Annotated[int, typer.Option(help="Most new tokens.", min=1, max=100_000)] = 64,
-        multiple: Annotated[list[float] | None, typer.Option(help="Multiple of the recipe's strength; repeat.")] = None,
-        seed: Annotated[int, typer.Option(help="Seed of the sampling, the same for every text.", min=0)] = 0,
-        temperature: Annotated[float, typer.Option(help="0 takes the likeliest token.", min=0.0)] = 0.8,
-        top_p: Annotated[float, typer.Option(help="Share of probability that is sampled from.", min=0.0, max=1.0)] = (
-            0.95
-        ),
-        top_k: Annotated[int, typer.Option(help="Likeliest tokens that are sampled from; 0 for all.", min=0)] = 0,
-        repetition_penalty: Annotated[float, typer.Option(help="Divides the logits of seen tokens; 1 is off.")] = 1.0,
-        bos: Annotated[bool, typer.Option("--bos/--no-bos", help="Begin with the BOS token.")] = True,
-        model: Annotated[
-            str | None, typer.Option(help="The model; the one that the recipe names unless given.")
-        ] = None,
-    ) -> None:
-        """Write on a prompt, clean and under a recipe, from one seed."""
-        from capture.models import load_session
-        from capture.sampling import Sampling
-        from steering.recipe_file import named_recipe
-
-        found = named_recipe(recipe, read_view)
-        session = load_session(model or found.model or "stories")
-        sampling = Sampling(seed, temperature, top_p, top_k, repetition_penalty)
-        tokens = session.tokens(prompt, bos)
-        lines = written_lines(session, tokens, found.interventions, multiple or [1.0], n_tokens, sampling)
-        typer.echo("\n".join(lines))
+    found = named_recipe(recipe)
+    session = load_session(model or found.model or "stories")
+    sampling = Sampling(seed, temperature, top_p, top_k, repetition_penalty)
+    tokens = session.tokens(prompt, bos)
+    lines = written_lines(session, tokens, found.interventions, multiple or [1.0], n_tokens, sampling)
+    typer.echo("\n".join(lines))
 
 
 def written_lines(

@@ -1,6 +1,7 @@
 """`python cli.py steer run`: clean and steered texts of one prompt, at multiples of a recipe's strength."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -20,7 +21,7 @@ PROMPT = (1, 9, 8)
 
 def texts(session, step, multiples):
     lines = written_lines(session, PROMPT, (step,), multiples, 8, GREEDY)
-    return {line[:14].strip(): line[14:].strip() for line in lines}
+    return dict(map(str.strip, re.split(r"  +", line, maxsplit=1)) for line in lines)
 
 
 def test_a_line_is_what_the_model_writes_at_a_multiple_of_the_strength(tiny_session):
