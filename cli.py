@@ -233,17 +233,8 @@ def make_texts(
 
 
 app.command()(sparsity_law)
-
-
-def _recipe_of_view(link: str) -> tuple[Sequence[Any], str]:
-    from analysis.command_words import spec_of_view
-
-    spec = spec_of_view(link)
-    return spec.interventions, spec.model
-
-
-add_export_commands(app, _recipe_of_view)
-add_tune_command(steer_app, _recipe_of_view)
+add_export_commands(app)
+add_tune_command(steer_app)
 
 
 @store_app.command("show")
