@@ -37,7 +37,7 @@ def draw_cost(asked: Spec, report: Report | None) -> None:
 
     What the panes have measured is shown at no cost; the other scores come with a tuning or a measurement on demand.
     """
-    st.markdown("#### What it costs")
+    st.markdown("### What it costs")
     if not asked.interventions:
         caption("Add a step to the recipe, and what it costs stands here: concept, fluency, side effect.")
     elif report is None or is_cold():

@@ -36,7 +36,7 @@ class AddDirection:
         return (self.at,)
 
     @cached_property
-    def _change(self) -> Float[Tensor, "d"]:
+    def _change(self) -> Tensor:
         vector = torch.tensor(self.vector)
         return self.strength * (vector if self.length is None else self.length * unit(vector))
 
