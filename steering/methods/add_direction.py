@@ -41,10 +41,6 @@ class AddDirection:
         vector = torch.tensor(self.vector)
         return self.strength * (vector if self.length is None else self.length * unit(vector))
 
-    def added(self) -> Float[Tensor, "d"]:
-        """The vector at its strength."""
-        return self._change
-
     def __call__(
         self, activation: Float[Tensor, "batch pos d"], at: HookPoint, first_pos: int
     ) -> Float[Tensor, "batch pos d"]:
