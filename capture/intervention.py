@@ -77,7 +77,6 @@ class AddsVector(Protocol):
 
     at: HookPoint
 
-    @property
     def added(self) -> Float[Tensor, "d"]:
         """What is added, its strength included."""
         ...

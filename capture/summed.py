@@ -53,9 +53,9 @@ def summed(
     for number, row in enumerate(changes):
         for one in row:
             if isinstance(one, AddsVector) and one.at in pure:
-                totals[one.at][number, 0] += one.added
+                totals[one.at][number, 0] += one.added()
     return [Placed(Summed(at, total.to(device))) for at, total in totals.items()] + placed(rest, None, first_pos)
 
 
 def _fits(change: Intervention, width: int) -> bool:
-    return isinstance(change, AddsVector) and change.added.shape[-1] == width
+    return isinstance(change, AddsVector) and change.added().shape[-1] == width
