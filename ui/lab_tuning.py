@@ -176,7 +176,8 @@ def draw_tuning(asked: Spec, tuned: Tuned) -> None:
         _progress(tuned.job)
     else:
         with st.container(horizontal=True, gap="small"):
-            if st.button("Auto-tune", type="primary", help="A sweep over strength, chosen on one half of the pairs."):
+            look = "secondary" if tuned.tuning is not None and tuned.tuning.knee is not None else "primary"
+            if st.button("Auto-tune", type=look, help="A sweep over strength, chosen on one half of the pairs."):
                 _start(asked, tuned.plan, "Auto-tune")
             if st.button("Measure", help="The scores of the recipe as it stands.", disabled=tuned.here is not None):
                 _start(asked, replace(tuned.plan, strengths=(tuned.point.strength,), layers=_layers(tuned)), "Measure")
@@ -217,7 +218,8 @@ def _chosen(tuned: Tuned, tuning: "Tuning") -> None:
     )
     if not facts["n_pairs"]:
         caption("Without pairs there is no concept score: this is the strongest within the budget.")
-    if st.button("Use this strength", disabled=tuning.point == tuned.point, key="steerscope-tune-use"):
+    is_used = tuning.point == tuned.point
+    if st.button("Use this strength", type="primary", disabled=is_used, key="steerscope-tune-use"):
         assert tuning.point is not None  # there is a knee
         state.change(interventions=tuned.plan.used(tuning.point, tuning.norms, tuning.slider))
         st.rerun()
