@@ -65,6 +65,8 @@ class TunePlan:
     step: int | None = None
     layers: tuple[int, ...] = ()
     """Layers to try; none where the recipe acts as it is."""
+    is_every_layer: bool = False
+    """Whether all layers at which the step can be tried are meant; `on` makes them `layers`."""
     strengths: tuple[float, ...] = ()
     """Strengths to try; none for a coarse sweep and a finer one round its knee."""
     bos: bool = True
@@ -108,16 +110,28 @@ class TunePlan:
         if self.step is None:
             return Point(1.0)
         strength = float(self.tuned.strength)
-        if not self.layers:
+        if not self.tries_layers:
             return Point(strength)
         weights = getattr(self.tuned, "weights", {})
         heard = [layer for layer in layers_of(self.tuned) if weights.get(layer, 1.0)]
         return Point(strength, heard[0] if len(heard) == 1 else None)
 
     @property
+    def tries_layers(self) -> bool:
+        """Whether layers are tried."""
+        return self.is_every_layer or bool(self.layers)
+
+    def on(self, session: ModelSession) -> "TunePlan":
+        """The plan for a model, its layers named; raises UserError for what cannot be tuned there."""
+        known = self.known_layers(session.shape.n_layers) if self.is_every_layer and self.step is not None else ()
+        plan = replace(self, layers=known or self.layers, is_every_layer=False)
+        plan.check(session)
+        return plan
+
+    @property
     def is_moved(self) -> bool:
         """Whether the tuned step has one layer's vector, which is tried at others."""
-        return bool(self.layers) and len(layers_of(self.tuned)) == 1
+        return self.tries_layers and len(layers_of(self.tuned)) == 1
 
     @property
     def tuned(self) -> Any:
@@ -219,7 +233,7 @@ class TunePlan:
         """Digest of all that decides the numbers of a point, but for its strength and layer."""
         pairs = None if self.contrast is None else self.contrast.digest()
         recipe = [self._base(place, dict(one)) for place, one in enumerate(self.recipe)]
-        content = [REVISION, fingerprint, dtype, recipe, self.step, bool(self.layers), pairs, self.prompts]
+        content = [REVISION, fingerprint, dtype, recipe, self.step, self.tries_layers, pairs, self.prompts]
         text = json.dumps([*content, self.bos, self.n_tokens], sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -229,7 +243,7 @@ class TunePlan:
         if place != self.step:
             return kept
         kept.pop("strength", None)
-        if self.layers:
+        if self.tries_layers:
             kept["weights"] = {}
         if self.is_moved:
             kept |= {

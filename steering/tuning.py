@@ -112,8 +112,9 @@ def tune(
     session: ModelSession, plan: TunePlan, store: ActivationStore | None = None, progress: Progress = silent
 ) -> Tuning:
     """Tune a recipe by a plan, going on where an earlier run was stopped; `progress` raises to cancel."""
-    plan.check(session)
-    return _Sweep(session, plan, KeptPoints.read(store, plan.sweep(session.fingerprint, session.dtype)), progress).run()
+    asked = plan.on(session)
+    kept = KeptPoints.read(store, asked.sweep(session.fingerprint, session.dtype))
+    return _Sweep(session, asked, kept, progress).run()
 
 
 def kept_tuning(store: ActivationStore, sweep: str, budget: float) -> Tuning | None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 AT_ZERO = {"concept": 0.0, "perplexity_ratio": 1.0, "kl": 0.0}
 """What each score is at strength 0, where nothing is changed; the scores that are drawn, in their order."""
+AXES = {"concept": "C (nats)", "perplexity_ratio": "ratio (×)", "kl": "KL (nats)"}
 HEIGHT_PX = 150
 FAINT = 1.0
 BUDGETS_SHOWN = 3
@@ -40,7 +41,7 @@ def dose_curve(tuning: "Tuning", name: str, strength: float | None = None) -> "F
     drawn = curves(
         lines,
         x="strength",
-        y=proxy(name).unit,
+        y=AXES[name],
         marks=[*knee, *budget],
         ring=ring,
         height=HEIGHT_PX,

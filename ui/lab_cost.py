@@ -11,7 +11,7 @@ from analysis.spec import Spec
 from steering.proxies import Proxy, proxy
 from ui.boundary import boundary
 from ui.components.pin import is_fragment_run
-from ui.dose_picture import dose_curve, say_spread
+from ui.dose_picture import dose_curve
 from ui.frozen import is_cold
 from ui.lab_tuning import choose, draw_tuning, is_tuning
 from ui.numbers import say_number, say_quantity
@@ -19,6 +19,7 @@ from ui.words import caption, plain
 
 if TYPE_CHECKING:
     from steering.dose import Dose
+    from steering.scores import Interval
     from steering.tuning import Tuning
 
 ROWS = (
@@ -86,17 +87,20 @@ def _lines(name: str, here: "Dose | None") -> list[str]:
         return []
     if name == "concept":
         if here.concept is None or here.anti_steerable is None:
-            return [":small[Without pairs there is no concept score.]"]
+            return [_small("Without pairs there is no concept score.")]
         wrong = f"{100 * here.anti_steerable:.0f} % of the pairs moved the wrong way"
-        return [f"{plain(say_spread(here.concept))} {plain(proxy(name).unit)}", _small(wrong)]
+        return _value("", here.concept, proxy(name).unit, wrong)
     if name == "perplexity_ratio":
         loops = f"repetition {100 * here.repetition:.0f} % above clean, F {here.fluency:.2f} of 2"
-        return [f"perplexity × {plain(say_spread(here.perplexity_ratio))}", _small(loops)]
+        return _value("perplexity ×", here.perplexity_ratio, "", loops)
     overall = "" if here.overall is None else f", overall {here.overall:.2f} of 2"
-    return [
-        f"KL {plain(say_spread(here.kl))} {plain(proxy(name).unit)}",
-        _small(f"relevance {here.relevance_change:+.2f} nats a token{overall}"),
-    ]
+    return _value("KL", here.kl, proxy(name).unit, f"relevance {here.relevance_change:+.2f} nats a token{overall}")
+
+
+def _value(lead: str, value: "Interval", unit: str, more: str) -> list[str]:
+    """The value, and below it its interval and what else is known."""
+    said = f"{plain(lead)} **{plain(say_number(value.mean))}** {plain(unit)}".strip()
+    return [said, _small(f"{say_number(value.low)} to {say_number(value.high)} (95 %); {more}")]
 
 
 def _pane_lines(name: str, report: Report | None) -> list[str]:
@@ -123,4 +127,4 @@ def _pane(report: Report) -> int | None:
 
 
 def _small(words: str) -> str:
-    return f":small[{plain(words)}]"
+    return f":small[:gray[{plain(words)}]]"

@@ -60,7 +60,7 @@ def choose(asked: Spec, report: Report) -> Tuned:
         None if step == ALL_STEPS else step,
         bos=asked.bos,
     )
-    plan = replace(plan, layers=_choose_layers(asked, plan))
+    plan = replace(plan, is_every_layer=_choose_layers(plan))
     sweep = plan.sweep(report.spec.fingerprint, asked.dtype)
     tuning, point = _kept(sweep, plan), plan.standing()
     known = tuning.doses if tuning is not None else ()
@@ -128,13 +128,11 @@ def _own_pairs() -> "Contrast | None":
     return contrast_of((LINES, lines)) if lines and lines.strip() else None
 
 
-def _choose_layers(asked: Spec, plan: "TunePlan") -> tuple[int, ...]:
-    """The layers to try; none where they stay as they are."""
+def _choose_layers(plan: "TunePlan") -> bool:
+    """Whether every layer is tried."""
     if plan.step is None or not plan.takes_layers:
-        return ()
-    if not st.toggle("Try every layer", key="steerscope-tune-layers", help=LAYERS_HELP):
-        return ()
-    return plan.known_layers(resources.load(asked.model, asked.dtype).shape.n_layers)
+        return False
+    return st.toggle("Try every layer", key="steerscope-tune-layers", help=LAYERS_HELP)
 
 
 def _kept(sweep: str, plan: "TunePlan") -> "Tuning | None":
@@ -176,16 +174,21 @@ def draw_tuning(asked: Spec, tuned: Tuned) -> None:
         _progress(tuned.job)
     else:
         with st.container(horizontal=True, gap="small"):
-            if st.button("Auto-tune", type="primary", help="A sweep over strength, chosen on one half of the pairs."):
+            look = "secondary" if tuned.tuning is not None and tuned.tuning.knee is not None else "primary"
+            if st.button("Auto-tune", type=look, help="A sweep over strength, chosen on one half of the pairs."):
                 _start(asked, tuned.plan, "Auto-tune")
-            if st.button("Measure", help="The scores of the recipe as it stands.", disabled=tuned.here is not None):
-                _start(asked, replace(tuned.plan, strengths=(tuned.point.strength,), layers=_layers(tuned)), "Measure")
+            # At several layers at once it stands at no point of a sweep over them.
+            is_off = tuned.here is not None or (tuned.plan.tries_layers and tuned.point.layer is None)
+            if st.button("Measure", help="The scores of the recipe as it stands.", disabled=is_off):
+                _start(asked, _plan_of_point(tuned), "Measure")
     if tuned.tuning is not None:
         _chosen(tuned, tuned.tuning)
 
 
-def _layers(tuned: Tuned) -> tuple[int, ...]:
-    return () if tuned.point.layer is None else (tuned.point.layer,)
+def _plan_of_point(tuned: Tuned) -> "TunePlan":
+    """The plan of the one point at which the recipe stands."""
+    layers = () if tuned.point.layer is None else (tuned.point.layer,)
+    return replace(tuned.plan, strengths=(tuned.point.strength,), layers=layers, is_every_layer=False)
 
 
 def _start(asked: Spec, plan: "TunePlan", doing: str) -> None:
@@ -217,7 +220,8 @@ def _chosen(tuned: Tuned, tuning: "Tuning") -> None:
     )
     if not facts["n_pairs"]:
         caption("Without pairs there is no concept score: this is the strongest within the budget.")
-    if st.button("Use this strength", disabled=tuning.point == tuned.point, key="steerscope-tune-use"):
+    is_used = tuning.point == tuned.point
+    if st.button("Use this strength", type="primary", disabled=is_used, key="steerscope-tune-use"):
         assert tuning.point is not None  # there is a knee
         state.change(interventions=tuned.plan.used(tuning.point, tuning.norms, tuning.slider))
         st.rerun()

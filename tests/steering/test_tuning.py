@@ -180,6 +180,15 @@ def test_a_vector_of_one_layer_is_moved_with_the_norms_it_meets():
     assert moved.mean_norms == {at: pytest.approx(float(torch.cat(rows).norm(dim=1).mean()), rel=1e-5)}
 
 
+def test_every_layer_is_those_that_the_step_can_be_tried_at():
+    session, every = planted_speaker(), plan((), is_every_layer=True)
+    assert every.on(session).layers == LAYERS
+    assert sweep_of(every) == sweep_of(every.on(session)) != sweep_of(plan(()))
+    moved = replace(every, recipe=(step((PLANTED,)).recipe(),))
+    assert (moved.on(session).layers, moved.is_moved, every.is_moved) == (LAYERS, True, False)
+    assert replace(every, recipe=(step((0, 2)).recipe(),)).on(session).layers == (0, 2)
+
+
 def test_a_chosen_point_is_written_into_the_recipe_and_is_then_where_it_stands(found):
     asked = plan()
     used = replace(asked, recipe=asked.used(found.point, found.norms, found.slider))
