@@ -30,7 +30,7 @@ def lab(app: str, browser_page: Callable[..., Page], *size: object) -> Page:
 
 def test_a_step_is_changed_by_keyboard_and_the_link_keeps_it(app, browser_page):
     page = lab(app, browser_page)
-    slider = page.locator("[class*=st-key-steerscope-lab-0-strength] [role=slider]:visible").first
+    slider = page.get_by_role("slider", name="Strength").first
     slider.focus()
     after(page, lambda: slider.press("ArrowRight"))
     assert spec_of(page).interventions[0]["strength"] == pytest.approx(0.21)
