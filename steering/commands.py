@@ -91,7 +91,7 @@ def score(
 
     fitted, contrast = read_vectors(folder), read_contrast(pairs)
     session = load_session(model)
-    question = _question(session, fitted, contrast, _texts(prompts), unit, n_null)
+    question = _question(session, fitted, contrast, read_texts(prompts), unit, n_null)
     found = evaluate(question, strength or STRENGTHS)
     typer.echo("\n".join(score_lines(found)))
     if keep:
@@ -113,7 +113,7 @@ def _question(session: Any, fitted: "Fitted", contrast: "Contrast", prompts: lis
         )
     halves = contrast.halves()
     digests = [half.digest() for half in halves]
-    if (digest := fitted.facts["texts"]["digest"]) not in digests:
+    if (digest := (fitted.facts.get("texts") or {}).get("digest")) not in digests:
         raise UserError(
             "Scores are of pairs that the vectors were not fitted on, and these were fitted on other texts or on all.",
             "Fit them again with --half first, and name the same file.",
@@ -137,7 +137,8 @@ def _part(contrast: "Contrast", half: Part) -> "Contrast":
     return contrast if half == "all" else contrast.halves()[0 if half == "first" else 1]
 
 
-def _texts(path: Path) -> list[str]:
+def read_texts(path: Path) -> list[str]:
+    """The texts of a text set; raises UserError for a file that is none."""
     try:
         texts = json.loads(path.read_text("utf-8"))["texts"]
         if not isinstance(texts, list) or not all(isinstance(one, str) for one in texts):
