@@ -10,7 +10,7 @@ from ui.words import shortened
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-KINDS = {True: ("targets", charts.COMPARED, "circle"), False: ("others", charts.CLEAN, "diamond")}
+KINDS = {True: ("targets", charts.STEERED, "circle"), False: ("others", charts.CLEAN, "line-ns-open")}
 PROMPT_CHARS = 70
 SYSTEM_COLOURS = {"constant": charts.CLEAN, "CAST": charts.CAUTION, "labels known": charts.THIRD_STEERED}
 OWN_COLOURS = (charts.STEERED, charts.SECOND_STEERED, charts.COMPARED)
@@ -33,7 +33,7 @@ def prompts_figure(prompts: Sequence[Mapping[str, Any]], layers: Sequence[int]) 
                 text=[said[n] for n in places],
                 name=name,
                 mode="markers",
-                marker={"color": colour, "size": 6, "symbol": symbol},
+                marker={"color": colour, "size": 7, "symbol": symbol, "line": {"width": 1.5}},
                 hovertemplate="s %{y:.2f}<br>%{text}<extra></extra>",
             )
         )

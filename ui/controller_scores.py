@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 CONFIG = {"displayModeBar": False}
 KNOWN = "labels known"
-PICTURE_LIMIT = 4
+PICTURE_LIMIT = 2
 """How many times the largest budget the picture of doses reaches."""
 
 
