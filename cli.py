@@ -17,6 +17,7 @@ from sae.commands import sae_app, with_fields
 from steering.commands import steer_app
 from steering.controller_commands import controller_app
 from steering.export_commands import add_export_commands
+from steering.run_commands import run_recipe
 
 if TYPE_CHECKING:
     from analysis.pipeline import Answer
@@ -233,16 +234,8 @@ def make_texts(
 
 
 app.command()(sparsity_law)
-
-
-def _recipe_of_view(link: str) -> tuple[Sequence[Any], str]:
-    from analysis.command_words import spec_of_view
-
-    spec = spec_of_view(link)
-    return spec.interventions, spec.model
-
-
-add_export_commands(app, _recipe_of_view)
+add_export_commands(app)
+steer_app.command("run")(run_recipe)
 
 
 @store_app.command("show")
