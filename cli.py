@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from analysis.commands import dashboard, sparsity_law, terminal_progress
+from analysis.commands import dashboard, sparsity_law
 from capture.errors import UserError
+from capture.terminal_progress import terminal_progress
 from capture.written_file import write_file
 from data.recipes.training_recipe import TrainingRecipe
 from sae.commands import sae_app, with_fields
@@ -18,6 +19,7 @@ from steering.commands import steer_app
 from steering.controller_commands import controller_app
 from steering.export_commands import add_export_commands
 from steering.run_commands import run_recipe
+from steering.tune_commands import add_tune_command
 
 if TYPE_CHECKING:
     from analysis.pipeline import Answer
@@ -236,6 +238,7 @@ def make_texts(
 app.command()(sparsity_law)
 add_export_commands(app)
 steer_app.command("run")(run_recipe)
+add_tune_command(steer_app)
 
 
 @store_app.command("show")
