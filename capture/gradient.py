@@ -44,7 +44,8 @@ def logits_with_gradient(
 ) -> Float[Tensor, "batch pos d_vocab"]:
     """What `ModelSession.with_gradient` returns.
 
-    The tensors are added row by row and position by position, after all changes; rows are padded on the right, so their
+    Tensors are [batch pos d], or have 1 in place of batch or pos; logits past the end of a row mean nothing. They are
+    added row by row and position by position, after all changes; rows are padded on the right, so their
     positions are those of the row alone. The model's weights have no gradient. The turn is held for the forward pass;
     `backward` needs none, since it only reads.
     """
