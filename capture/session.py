@@ -163,7 +163,7 @@ class ModelSession:
     def with_gradient(
         self, rows: Sequence[Sequence[int]], added: Mapping[HookPoint, Tensor], changes: Sequence[Intervention] = ()
     ) -> Float[Tensor, "batch pos d_vocab"]:
-        """Logits of rows padded on the right, float32, with `added[at]` on top, differentiable in it: capture.gradient."""
+        """Logits [batch pos d_vocab], float32, with `added[at]` on top, differentiable in it: see capture.gradient."""
         made = self._placed(rows, tuple(added), changes)
         with self.hold(f"a pass with gradients over {len(rows):,} texts"):
             return logits_with_gradient(self._wiring, rows, added, made)
