@@ -1,6 +1,6 @@
 """ModelSession: the only runner of a model; it owns the lock and the hooks, and never hands the model out."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from capture.chat import chat_prompt
 from capture.errors import UserError
 from capture.fingerprint import fingerprint
 from capture.generation import Decoder, GenerationRow, OnStep, Sampling
+from capture.gradient import logits_with_gradient
 from capture.hook_point import HookPoint
 from capture.intervention import Intervention
 from capture.placing import Placed, placed, with_tokens
@@ -158,6 +159,14 @@ class ModelSession:
         logits = self.logits(tokens, interventions)[:-1]
         targets = torch.tensor(tokens[1:], dtype=torch.long)
         return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+
+    def with_gradient(
+        self, rows: Sequence[Sequence[int]], added: Mapping[HookPoint, Tensor], changes: Sequence[Intervention] = ()
+    ) -> Float[Tensor, "batch pos d_vocab"]:
+        """Logits [batch pos d_vocab], float32, with `added[at]` on top, differentiable in it: see capture.gradient."""
+        made = self._placed(rows, tuple(added), changes)
+        with self.hold(f"a pass with gradients over {len(rows):,} texts"):
+            return logits_with_gradient(self._wiring, rows, added, made)
 
     def generate(
         self,
