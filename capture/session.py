@@ -1,6 +1,6 @@
 """ModelSession: the only runner of a model; it owns the lock and the hooks, and never hands the model out."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from capture.batching import Batch, batches, make_batch
 from capture.decoding import next_token
 from capture.errors import UserError
 from capture.fingerprint import fingerprint
+from capture.gradient import logits_with_gradient
 from capture.hook_point import HookPoint
 from capture.intervention import Intervention
 from capture.shape import ModelShape, read_shape
@@ -140,6 +141,19 @@ class ModelSession:
         logits = self.logits(tokens, interventions)[:-1]
         targets = torch.tensor(tokens[1:], dtype=torch.long)
         return torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+
+    def with_gradient(
+        self, rows: Sequence[Sequence[int]], added: Mapping[HookPoint, Tensor], changes: Sequence[Intervention] = ()
+    ) -> Float[Tensor, "batch pos d_vocab"]:
+        """Logits, float32, with `added[at]` on top of the activations, differentiable in the tensors that are added.
+
+        A tensor [batch pos d], [batch 1 d] or [1 1 d] is added row by row and position by position, after all changes;
+        rows are padded on the right, so their positions are those of the row alone, and logits past the end of a row
+        mean nothing. The model's weights have no gradient. The turn is held for the forward pass; `backward` reads.
+        """
+        self._check(rows, tuple(added), changes)
+        with self.hold(f"a pass with gradients over {len(rows):,} texts"):
+            return logits_with_gradient(self._wiring, rows, added, changes)
 
     def generate(
         self,

@@ -58,6 +58,8 @@ def wire(model: Any) -> Wiring:
     bridge = TransformerBridge.boot_transformers(
         "local", hf_model=model, tokenizer=_stand_in_tokenizer(), device=str(parameter.device), dtype=parameter.dtype
     )
+    # A gradient is asked for in what is added to activations, never in the model itself.
+    bridge.requires_grad_(False)
     hooks = bridge.hook_dict
     mixtures = frozenset(layer for layer in range(bridge.cfg.n_layers) if _is_mixture(hooks, layer))
     listed = {at: hooks[str(at)] for at in _listed_points(bridge.cfg.n_layers) if str(at) in hooks}
@@ -125,6 +127,7 @@ def run(
     *,
     first_pos: int = 0,
     only_read: bool = False,
+    with_gradient: bool = False,
     **arguments: Any,
 ) -> Any:
     """One forward pass of `ids` [batch pos]; the output of the model, or None where `only_read` let it stop early.
@@ -144,7 +147,7 @@ def run(
         if only_read and (last := _last_needed(wiring, readers)) is not None:
             last.add_hook(_stop, level=_LEVEL)
             attached.append(last)
-        with torch.no_grad():
+        with torch.set_grad_enabled(with_gradient):
             return wiring.bridge(ids, **{"use_cache": False, **arguments})
     except _EnoughError:
         return None

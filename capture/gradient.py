@@ -1,0 +1,49 @@
+"""A forward pass that is differentiated in tensors added to activations; the model's own weights have no gradient."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from capture.batching import make_batch
+from capture.hook_point import HookPoint
+from capture.intervention import Intervention, Recipe
+from capture.wiring import Wiring, run
+
+
+@dataclass(frozen=True, eq=False)
+class AddTensor:
+    """x + tensor, which is broadcast against [batch pos d] and may have a gradient."""
+
+    at: HookPoint
+    added: Float[Tensor, "#batch #pos d"]
+
+    def hook_points(self) -> tuple[HookPoint, ...]:
+        """Where it acts."""
+        return (self.at,)
+
+    def __call__(
+        self, activation: Float[Tensor, "batch pos d"], at: HookPoint, first_pos: int
+    ) -> Float[Tensor, "batch pos d"]:
+        """The activation with the tensor added, in the activation's dtype."""
+        return activation + self.added.to(activation)
+
+    def recipe(self) -> Recipe:
+        """A name for error messages: a tensor under training is in no link."""
+        return {"kind": "add_tensor", "at": str(self.at)}
+
+
+def logits_with_gradient(
+    wiring: Wiring,
+    rows: Sequence[Sequence[int]],
+    added: Mapping[HookPoint, Float[Tensor, "#batch #pos d"]],
+    interventions: Sequence[Intervention],
+) -> Float[Tensor, "batch pos d_vocab"]:
+    """What `ModelSession.with_gradient` returns."""
+    batch = make_batch(list(enumerate(rows)), wiring.device)
+    changes = [*interventions, *(AddTensor(at, tensor) for at, tensor in added.items())]
+    with torch.enable_grad():
+        logits: Tensor = run(wiring, batch.ids, {}, changes, with_gradient=True)
+    return logits.float()
