@@ -9,7 +9,8 @@ from torch import Tensor
 
 from capture.batching import make_batch
 from capture.hook_point import HookPoint
-from capture.intervention import Intervention, Recipe
+from capture.intervention import Recipe
+from capture.placing import Placed, everywhere
 from capture.wiring import Wiring, run
 
 
@@ -39,11 +40,11 @@ def logits_with_gradient(
     wiring: Wiring,
     rows: Sequence[Sequence[int]],
     added: Mapping[HookPoint, Float[Tensor, "#batch #pos d"]],
-    interventions: Sequence[Intervention],
+    changes: Sequence[Placed],
 ) -> Float[Tensor, "batch pos d_vocab"]:
     """What `ModelSession.with_gradient` returns."""
     batch = make_batch(list(enumerate(rows)), wiring.device)
-    changes = [*interventions, *(AddTensor(at, tensor) for at, tensor in added.items())]
+    last = everywhere([AddTensor(at, tensor) for at, tensor in added.items()])
     with torch.enable_grad():
-        logits: Tensor = run(wiring, batch.ids, {}, changes, with_gradient=True)
+        logits: Tensor = run(wiring, batch.ids, {}, [*changes, *last], with_gradient=True)
     return logits.float()

@@ -5,10 +5,10 @@ Operators that need more than tensors, such as an SAE, live in rooms above this 
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -18,6 +18,9 @@ from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.mask import KeepLargest, MaskBelow, MaskWeakNeurons, Weight
 from capture.recipe_number import read_number, read_position
+
+if TYPE_CHECKING:
+    from capture.session import ModelSession
 
 Recipe = dict[str, Any]
 
@@ -47,6 +50,18 @@ class ReadsWeights(Protocol):
 
     def with_weights(self, weight: Weight) -> Intervention:
         """The same intervention for one model; `weight(kind, layer)` reads its weights."""
+        ...
+
+
+@runtime_checkable
+class BindsToPrompt(Intervention, Protocol):
+    """An intervention that depends on the prompt: a session binds it before it runs (see capture.binding).
+
+    Bound or not, its recipe is the one that names it. A call without binding is a programmer's mistake: ValueError.
+    """
+
+    def bound_to(self, session: "ModelSession", prompt: Sequence[int]) -> tuple[Intervention, ...]:
+        """What it does on this prompt; nothing where it does not act. Of a text on a page, the whole is the prompt."""
         ...
 
 

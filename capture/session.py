@@ -9,25 +9,27 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from capture.batching import Batch, batches, make_batch
-from capture.decoding import next_token
+from capture.batching import batches, make_batch
+from capture.binding import audible, bound_rows
 from capture.errors import UserError
 from capture.fingerprint import fingerprint
+from capture.generation import Decoder, GenerationRow, OnStep, Sampling
 from capture.gradient import logits_with_gradient
 from capture.hook_point import HookPoint
 from capture.intervention import Intervention
+from capture.placing import Placed, placed
+from capture.reading import Update, keeper, passer, unpadded
 from capture.shape import ModelShape, read_shape
 from capture.token_text import token_texts
 from capture.turn import Turn
 from capture.weights import read_weight
-from capture.wiring import Reader, check_interventions, check_points, plain_run, run, wire
+from capture.wiring import check_interventions, check_points, plain_run, run, wire, with_weights
 
 if TYPE_CHECKING:
     from capture.faithfulness import Faithfulness
 
 __all__ = ["ModelSession", "ModelShape"]
 
-Update = Callable[[HookPoint, Tensor, Tensor, Tensor], None]
 Progress = Callable[[float, str], None]
 
 WAIT_S = 5.0
@@ -63,6 +65,7 @@ class ModelSession:
         self.shape = read_shape(model.config, self._wiring.bridge.cfg, n_params, next(iter(widths), None))
         self.shape = replace(self.shape, n_open_mixtures=len(self._wiring.experts))
         self._stops = _stop_tokens(model, tokenizer)
+        self._decoder = Decoder(self._wiring, self.hold, self.shape.context, lambda: self._stops)
 
     @contextmanager
     def hold(self, who: str) -> Iterator[None]:
@@ -118,19 +121,23 @@ class ModelSession:
         self, rows: Sequence[Sequence[int]], at: Sequence[HookPoint], interventions: Sequence[Intervention] = ()
     ) -> list[dict[HookPoint, Tensor]]:
         """For each row of tokens what `capture` gives for it alone, up to rounding, from one forward pass."""
-        self._check(rows, at, interventions)
+        changes = self._placed(rows, at, interventions)
         batch = make_batch(list(enumerate(rows)), self._wiring.device)
         seen: dict[HookPoint, Tensor] = {}
-        readers = {point: _keep(point, seen) for point in at}
+        readers = {point: keeper(point, seen) for point in at}
         with self.hold(f"a capture of {sum(map(len, rows)):,} tokens"):
-            run(self._wiring, batch.ids, readers, interventions, only_read=True)
-        return [{point: _row(point, seen[point], index, len(row)) for point in at} for index, row in enumerate(rows)]
+            run(self._wiring, batch.ids, readers, changes, only_read=True)
+        return [
+            {point: unpadded(point, seen[point], index, len(row)) for point in at} for index, row in enumerate(rows)
+        ]
 
     def logits(self, tokens: Sequence[int], interventions: Sequence[Intervention] = ()) -> Float[Tensor, "pos d_vocab"]:
         """Logits after each token, float32, on the CPU."""
-        self._check([tokens], (), interventions)
+        changes = self._placed([tokens], (), interventions)
+        ids = torch.tensor([list(tokens)], device=self._wiring.device)
         with self.hold(f"a forward pass of {len(tokens):,} tokens"):
-            return self._forward(tokens, interventions)[0].float().cpu()
+            logits: Tensor = run(self._wiring, ids, {}, changes)
+            return logits[0].float().cpu()
 
     def loss(self, tokens: Sequence[int], interventions: Sequence[Intervention] = ()) -> Float[Tensor, "predicted"]:
         """Cross-entropy of each token but the first, given those before it: [pos - 1], float32, in nats."""
@@ -151,9 +158,9 @@ class ModelSession:
         rows are padded on the right, so their positions are those of the row alone, and logits past the end of a row
         mean nothing. The model's weights have no gradient. The turn is held for the forward pass; `backward` reads.
         """
-        self._check(rows, tuple(added), changes)
+        made = self._placed(rows, tuple(added), changes)
         with self.hold(f"a pass with gradients over {len(rows):,} texts"):
-            return logits_with_gradient(self._wiring, rows, added, changes)
+            return logits_with_gradient(self._wiring, rows, added, made)
 
     def generate(
         self,
@@ -167,27 +174,42 @@ class ModelSession:
         on_token: Callable[[int], None] | None = None,
         use_cache: bool = True,
     ) -> tuple[int, ...]:
-        """New tokens only; temperature 0 takes the likeliest. Ends after an EOS token, or where the context is full.
+        """New tokens of one text: `generate_rows` of a single row. `on_token` hears each, and raises to cancel."""
+        sampling = Sampling(seed, temperature, top_p)
+        row = GenerationRow(tuple(tokens), tuple(interventions))
+        on_step = None if on_token is None else _hearing_one(on_token)
+        return self.generate_rows([row], n_tokens, sampling, on_step=on_step, use_cache=use_cache)[0]
 
-        `on_token` is called with each token as it comes, and raises to cancel. The turn is held for one token at a
-        time, so that others need not wait for the end. Without the key/value cache every step runs all tokens.
+    def generate_rows(
+        self,
+        rows: Sequence[GenerationRow],
+        n_tokens: int,
+        sampling: Sampling,
+        *,
+        on_step: OnStep | None = None,
+        use_cache: bool = True,
+    ) -> tuple[tuple[int, ...], ...]:
+        """New tokens of each row, decoded as one batch; a row ends after an EOS token, or where the context is full.
+
+        `on_step` is called after each step with a token or None for every row, and raises to cancel. The turn is held
+        for one step at a time, so that others need not wait for the end. Rows of one seed have the same noise at each
+        step, so that only what their changes do sets them apart. Without the key/value cache every step runs all
+        tokens.
         """
-        from transformers import DynamicCache
+        changes = [self._bound([row.prompt], (), row.interventions)[0] for row in rows]
+        return self._decoder.generate(rows, changes, n_tokens, sampling, on_step, use_cache)
 
-        self._check([tokens], (), interventions)
-        generator = torch.Generator().manual_seed(seed)
-        cache = DynamicCache(config=self._wiring.plain.config) if use_cache else None
-        given = list(tokens)
-        new: list[int] = []
-        n_steps = min(n_tokens, self.shape.context - len(given))
-        while len(new) < n_steps and not (new and new[-1] in self._stops):
-            done = len(given) + len(new) - 1 if new and use_cache else 0
-            with self.hold(f"a generation of {n_tokens:,} tokens"):
-                logits = self._forward((given + new)[done:], interventions, done, cache)[0, -1]
-            new.append(next_token(logits.float().cpu(), temperature, top_p, generator))
-            if on_token is not None:
-                on_token(new[-1])
-        return tuple(new)
+    def row_logprobs(
+        self, rows: Sequence[GenerationRow], continuations: Sequence[Sequence[int]]
+    ) -> Iterator[Float[Tensor, "pos d_vocab"]]:
+        """Per row, the log-probabilities before each token of its continuation, float32, on the CPU.
+
+        Changes are bound to the prompt, as in a generation. Several rows share a forward pass.
+        """
+        changes = [self._bound([row.prompt], (), row.interventions)[0] for row in rows]
+        for row, new in zip(rows, continuations, strict=True):
+            self._check_tokens((*row.prompt, *new[:-1]))
+        yield from self._decoder.log_probabilities(rows, changes, continuations)
 
     def stream(
         self,
@@ -213,11 +235,11 @@ class ModelSession:
             n_done += len(rows)
             if number < skip_batches:
                 continue
-            self._check([tokens for _, tokens in rows], at, interventions)
+            changes = self._placed([tokens for _, tokens in rows], at, interventions)
             batch = make_batch(rows, self._wiring.device)
-            readers = {point: _pass_on(point, batch, update) for point in at}
+            readers = {point: passer(point, batch, update) for point in at}
             with self.hold("a run over a text set"):
-                run(self._wiring, batch.ids, readers, interventions, only_read=True)
+                run(self._wiring, batch.ids, readers, changes, only_read=True)
             if progress is not None:
                 progress(n_done / n_texts if n_texts else 0.0, f"{n_done:,} texts")
 
@@ -233,26 +255,30 @@ class ModelSession:
 
     def reference(self, tokens: Sequence[int]) -> tuple[Float[Tensor, "pos d_vocab"], list[Float[Tensor, "pos d"]]]:
         """Logits and the residual stream after each block by the plain transformers model, without TransformerLens."""
-        self._check([tokens], (), ())
+        self._bound([tokens], (), ())
         ids = torch.tensor([list(tokens)], device=self._wiring.device)
         with self.hold(f"a comparison over {len(tokens):,} tokens"):
             logits, residuals = plain_run(self._wiring, ids)
         return logits[0].float().cpu(), [residual[0].cpu() for residual in residuals]
 
-    def _forward(
-        self, tokens: Sequence[int], interventions: Sequence[Intervention], first_pos: int = 0, cache: Any = None
-    ) -> Tensor:
-        ids = torch.tensor([list(tokens)], device=self._wiring.device)
-        arguments = {} if cache is None else {"use_cache": True, "past_key_values": cache}
-        return run(self._wiring, ids, {}, interventions, first_pos=first_pos, **arguments)
-
-    def _check(
+    def _bound(
         self, rows: Sequence[Sequence[int]], at: Sequence[HookPoint], interventions: Sequence[Intervention]
-    ) -> None:
+    ) -> list[tuple[Intervention, ...]]:
+        """What acts on each row of tokens, after a check of all that is asked."""
         check_points(self._wiring, at)
-        check_interventions(self._wiring, interventions)
+        check_interventions(self._wiring, audible(interventions))
         for tokens in rows:
             self._check_tokens(tokens)
+        ready: dict[int, tuple[Intervention, ...]] = {}
+        found = bound_rows(interventions, self, rows)
+        for one in found:
+            ready.setdefault(id(one), tuple(with_weights(self._wiring, change) for change in one))
+        return [ready[id(one)] for one in found]
+
+    def _placed(
+        self, rows: Sequence[Sequence[int]], at: Sequence[HookPoint], interventions: Sequence[Intervention]
+    ) -> list[Placed]:
+        return placed(self._bound(rows, at, interventions))
 
     def _check_tokens(self, tokens: Sequence[int]) -> None:
         if not tokens:
@@ -277,23 +303,9 @@ def _stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(found - {None})
 
 
-def _keep(point: HookPoint, seen: dict[HookPoint, Tensor]) -> Reader:
-    return lambda activation: seen.__setitem__(point, activation)
+def _hearing_one(on_token: Callable[[int], None]) -> OnStep:
+    def on_step(heard: tuple[int | None, ...]) -> None:
+        if heard[0] is not None:
+            on_token(heard[0])
 
-
-def _row(point: HookPoint, activation: Tensor, index: int, n_pos: int) -> Tensor:
-    """One row of a batch without its padding."""
-    row = activation[index]
-    is_head_major = point.site in ("pattern", "attn_scores")
-    return (row[:, :n_pos, :n_pos] if is_head_major else row[:n_pos]).detach().cpu()
-
-
-def _pass_on(point: HookPoint, batch: Batch, update: Update) -> Reader:
-    def read(activation: Tensor) -> None:
-        by_pos = activation.transpose(1, 2) if point.site in ("pattern", "attn_scores") else activation
-        values = by_pos.flatten(0, 1)
-        if batch.real is not None:
-            values = values.index_select(0, batch.real)
-        update(point, values, batch.text_index, batch.pos)
-
-    return read
+    return on_step

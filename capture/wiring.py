@@ -2,7 +2,7 @@
 
 1. `wire` wraps a transformers model in place, after making a plain copy over the same weights to compare with.
 2. A probe of six tokens finds which hook points fire, and how wide they are: the bridge lists some that never do.
-3. `run` attaches interventions and readers, runs, and takes them off again whatever happens.
+3. `run` attaches changes and readers, runs, and takes them off again whatever happens.
 """
 
 import copy
@@ -17,9 +17,9 @@ from capture.errors import UserError
 from capture.experts import expert_points, open_experts
 from capture.hook_point import BLOCK_SITES, GLOBAL_SITES, HookPoint
 from capture.intervention import Intervention, ReadsWeights
+from capture.placing import Placed, editing
+from capture.reading import Reader
 from capture.weights import read_weight
-
-Reader = Callable[[Tensor], None]
 
 _LEVEL = 1_000
 _NEURON_SITES = ("mlp_pre", "mlp_pre_linear", "mlp_post")
@@ -123,21 +123,19 @@ def run(
     wiring: Wiring,
     ids: Tensor,
     readers: Mapping[HookPoint, Reader],
-    interventions: Sequence[Intervention] = (),
+    changes: Sequence[Placed] = (),
     *,
-    first_pos: int = 0,
     only_read: bool = False,
     with_gradient: bool = False,
     **arguments: Any,
 ) -> Any:
     """One forward pass of `ids` [batch pos]; the output of the model, or None where `only_read` let it stop early.
 
-    Readers get activations as [batch pos ...] (attention patterns as [batch head pos pos]) after all interventions,
+    Readers get activations as [batch pos ...] (attention patterns as [batch head pos pos]) after all changes,
     and must not write to them. Every hook is off again when this returns or raises.
     """
     n_batch, n_pos = ids.shape
-    changes = [_with_weights(wiring, change) for change in interventions]
-    hooks = [(at, _editing(change, at, first_pos, n_pos)) for change in changes for at in change.hook_points()]
+    hooks = [(at, editing(one, at, n_pos)) for one in changes for at in one.change.hook_points()]
     hooks += [(at, _reading(reader, at in wiring.flat, (n_batch, n_pos))) for at, reader in readers.items()]
     attached = []
     try:
@@ -156,7 +154,8 @@ def run(
             hook_point.remove_hooks(dir="fwd", level=_LEVEL)
 
 
-def _with_weights(wiring: Wiring, change: Intervention) -> Intervention:
+def with_weights(wiring: Wiring, change: Intervention) -> Intervention:
+    """A change that may run in this model: with its weights, where it needs them."""
     if not isinstance(change, ReadsWeights):
         return change
     return change.with_weights(lambda kind, layer: read_weight(wiring, kind, layer))
@@ -180,22 +179,6 @@ def _reading(reader: Reader, is_flat: bool, size: tuple[int, int]) -> Callable[.
         reader(activation.reshape(*size, *activation.shape[1:]) if is_flat else activation)
 
     return hook_reader
-
-
-def _editing(change: Intervention, at: HookPoint, first_pos: int, n_pos: int) -> Callable[..., Tensor | None]:
-    def hook_editor(activation: Tensor, hook: Any) -> Tensor | None:
-        rows = activation if activation.ndim == 3 else activation.reshape(-1, n_pos, activation.shape[-1])
-        if activation.ndim == 4:
-            # Heads lie beside each other in a vector for queries, keys, values and head outputs.
-            rows = activation.flatten(2)
-        changed = change(rows, at, first_pos)
-        if changed is rows:
-            return None
-        if changed.shape != rows.shape or changed.dtype != rows.dtype or changed.device != rows.device:
-            raise ValueError(f"{change.recipe().get('kind')} changed shape, dtype or device at {at}.")
-        return changed.reshape(activation.shape)
-
-    return hook_editor
 
 
 def plain_run(wiring: Wiring, ids: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -4,6 +4,7 @@ import json
 import math
 import pickle
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,11 @@ MAX_HEADER_BYTES = 10_000_000
 WORKING_BYTES = 12
 """Memory that one number takes once it is used: itself and its turned copy in float32, packed in bfloat16, the file."""
 SUFFIXES = (".safetensors", ".npz", ".pt")
+UNREADABLE = (
+    *(OSError, RuntimeError, ValueError, EOFError, KeyError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, SafetensorError),
+)
+"""What the readers raise for a damaged file."""
 
 
 def read_tensors(path: Path) -> dict[str, Any]:
@@ -45,7 +51,7 @@ def read_tensors(path: Path) -> dict[str, Any]:
             f"{path.name} holds more than tensors, and reading it could run a stranger's code.",
             "Ask for the weights as safetensors.",
         ) from error
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, zipfile.BadZipFile, SafetensorError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{path.name} cannot be read: {_first_line(error)}.", "Get the file again.") from error
     return {name: _as_float32(value) for name, value in found.items()}
 
@@ -93,8 +99,32 @@ def _n_numbers(path: Path, size: int) -> int:
 def _read_npz(path: Path) -> dict[str, Tensor]:
     import numpy as np
 
+    _check_arrays(path)
     with np.load(path, allow_pickle=False) as arrays:
         return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+
+
+def _check_arrays(path: Path) -> None:
+    """Refuse arrays that are not of numbers, that say they are larger than they are, or unpack to more than fits."""
+    from numpy.lib import format as npy
+
+    unpacked = 0
+    with zipfile.ZipFile(path) as parts:
+        for part in parts.infolist():
+            unpacked += part.file_size
+            with parts.open(part) as file:
+                reader = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(
+                    npy.read_magic(file)
+                )
+                if reader is None:
+                    raise ValueError(f"{part.filename[:40]!r} is of a version of .npy that is not known")
+                shape, _, dtype = reader(file)
+                if dtype.kind not in "fiub":
+                    raise ValueError(f"{part.filename[:40]!r} is no array of plain numbers")
+                if math.prod(shape) * dtype.itemsize > part.file_size:
+                    raise ValueError(f"{part.filename[:40]!r} says that it is larger than it is")
+    if WORKING_BYTES * unpacked // 4 > available_bytes("cpu"):
+        raise ValueError(f"its arrays unpack to {unpacked / 1e9:,.1f} GB")
 
 
 def _as_float32(value: Any) -> Any:

@@ -19,6 +19,7 @@ from capture.recipe_number import read_number
 from capture.written_file import replace_file
 from sae.tensor_file import read_config, read_tensors
 from steering.fitted import Fitted
+from steering.named_tensors import tensor_key
 
 SCHEMA_VERSION = 1
 MANIFEST, VECTORS = "manifest.json", "vectors.safetensors"
@@ -29,7 +30,7 @@ NORMS = "vectors are as fitted; a relative strength s adds s × mean_norm × vec
 
 def write_vectors(fitted: Fitted, folder: Path, scores: Mapping[str, Any] | None = None) -> None:
     """Write the folder; with `scores`, the manifest has them too."""
-    tensors = {_key(at): vector.float().contiguous() for at, vector in fitted.vectors.items()}
+    tensors = {tensor_key(at): vector.float().contiguous() for at, vector in fitted.vectors.items()}
     tensors |= {f"{EXTRA}{name}": tensor.float().contiguous() for name, tensor in fitted.tensors.items()}
     data = save(tensors)
     manifest = {
@@ -37,8 +38,8 @@ def write_vectors(fitted: Fitted, folder: Path, scores: Mapping[str, Any] | None
         "method": fitted.method,
         "layer_base": LAYER_BASE,
         "norm_convention": NORMS,
-        "hook_points": {_key(at): str(at) for at in fitted.vectors},
-        "vector_norms": {_key(at): float(vector.norm()) for at, vector in fitted.vectors.items()},
+        "hook_points": {tensor_key(at): str(at) for at in fitted.vectors},
+        "vector_norms": {tensor_key(at): float(vector.norm()) for at, vector in fitted.vectors.items()},
         "mean_norms": {str(at): norm for at, norm in fitted.mean_norms.items()},
         "facts": dict(fitted.facts),
         "scores": None if scores is None else dict(scores),

@@ -15,13 +15,13 @@ from torch import Tensor
 from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.intervention import Recipe
-from capture.recipe_number import read_number, read_position
 from capture.session import ModelSession
 from steering.contrast_pairs import Contrast
-from steering.direction import Direction, as_direction, check_width, read_direction
+from steering.direction import Direction, as_direction, check_width
 from steering.fit_rows import BOS
 from steering.fitted import Fitted, Setting
 from steering.method import Method, Options, Progress
+from steering.operator_recipe import operator_of, operator_recipe
 
 
 @dataclass(frozen=True)
@@ -59,21 +59,13 @@ class AddRows:
 
     def recipe(self) -> Recipe:
         """Plain JSON with the rows themselves."""
-        return {
-            "kind": self.kind,
-            "at": str(self.at),
-            "rows": [list(row) for row in self.rows],
-            "strength": self.strength,
-            "first": self.first,
-        }
+        return operator_recipe(self)
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> "AddRows":
         """The intervention that a recipe describes."""
-        rows = tuple(read_direction(row) for row in recipe["rows"])
-        if len({len(row) for row in rows}) != 1:
-            raise ValueError("the rows must be of one length")
-        return cls(HookPoint.parse(recipe["at"]), rows, read_number(recipe["strength"]), read_position(recipe["first"]))
+        made: AddRows = operator_of(cls, recipe)
+        return made
 
 
 def fit(

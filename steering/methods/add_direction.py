@@ -9,10 +9,10 @@ from torch import Tensor
 
 from capture.hook_point import HookPoint
 from capture.intervention import Recipe
-from capture.recipe_number import read_number
-from steering.direction import Direction, check_width, read_direction, unit
+from steering.direction import Direction, check_width, unit
 from steering.fitted import Fitted, Setting
-from steering.token_scope import EVERYWHERE, Ranges, change_within, read_ranges
+from steering.operator_recipe import operator_of, operator_recipe
+from steering.token_scope import EVERYWHERE, Ranges, change_within
 
 
 @dataclass(frozen=True)
@@ -51,25 +51,13 @@ class AddDirection:
 
     def recipe(self) -> Recipe:
         """Plain JSON with the vector itself."""
-        return {
-            "kind": self.kind,
-            "at": str(self.at),
-            "vector": list(self.vector),
-            "strength": self.strength,
-            "length": self.length,
-            "ranges": [list(one) for one in self.ranges],
-        }
+        return operator_recipe(self)
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> "AddDirection":
         """The intervention that a recipe describes."""
-        return cls(
-            HookPoint.parse(recipe["at"]),
-            read_direction(recipe["vector"]),
-            read_number(recipe["strength"]),
-            None if recipe["length"] is None else read_number(recipe["length"]),
-            read_ranges(recipe["ranges"]),
-        )
+        made: AddDirection = operator_of(cls, recipe)
+        return made
 
 
 def add_fitted(fitted: Fitted, setting: Setting) -> tuple[AddDirection, ...]:

@@ -20,7 +20,7 @@ from capture.option import Option
 from capture.recipe_number import read_number
 from capture.session import ModelSession
 from steering.contrast_pairs import Contrast
-from steering.direction import Direction, as_direction, check_width, read_direction
+from steering.direction import Direction, as_direction, check_width, direction_text, read_direction
 from steering.fit_rows import BOS, MASSIVE_RATIO, SKIP_FIRST, RowsAsked
 from steering.fitted import Fitted, Setting
 from steering.method import Method, Options, Progress
@@ -79,7 +79,7 @@ class Condition:
         return {
             "kind": self.kind,
             "at": str(self.at),
-            "vector": list(self.vector),
+            "vector": direction_text(self.vector),
             "threshold": self.threshold,
             "comparator": self.comparator,
             "pooled": self.pooled,

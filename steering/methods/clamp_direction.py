@@ -9,25 +9,26 @@ from torch import Tensor
 
 from capture.hook_point import HookPoint
 from capture.intervention import Recipe
-from capture.recipe_number import read_number
-from steering.direction import Direction, check_width, coordinate, read_direction, unit
+from steering.direction import Direction, check_width, coordinate, unit
 from steering.fitted import Fitted, Setting
 from steering.method import Method
-from steering.token_scope import EVERYWHERE, Ranges, change_within, read_ranges
+from steering.operator_recipe import operator_of, operator_recipe
+from steering.token_scope import EVERYWHERE, Ranges, change_within
 
 
 @dataclass(frozen=True)
 class ClampDirection:
     """A constant value in place of what is positive along a direction; what is negative there stays.
 
-    The value counts in multiples of `length`, and the activation moves there by `strength`: 0 not at all, 1 wholly.
+    The value counts in multiples of `length`, or as it is without one, and the activation moves there by `strength`: 0
+    not at all, 1 wholly.
     """
 
     at: HookPoint
     vector: Direction
     value: float
     strength: float = 1.0
-    length: float = 1.0
+    length: float | None = None
     ranges: Ranges = EVERYWHERE
 
     kind = "clamp_direction"
@@ -47,42 +48,26 @@ class ClampDirection:
         if self.strength == 0:
             return activation
         check_width(len(self.vector), activation, at)
-        v, wanted = self._unit.to(activation.device), self.value * self.length
+        v, wanted = self._unit.to(activation.device), self.value * (1.0 if self.length is None else self.length)
         return change_within(
             activation, first_pos, self.ranges, lambda x: x + self.strength * (wanted - coordinate(x, v).relu()) * v
         )
 
     def recipe(self) -> Recipe:
         """Plain JSON with the direction itself."""
-        return {
-            "kind": self.kind,
-            "at": str(self.at),
-            "vector": list(self.vector),
-            "value": self.value,
-            "strength": self.strength,
-            "length": self.length,
-            "ranges": [list(one) for one in self.ranges],
-        }
+        return operator_recipe(self)
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> "ClampDirection":
         """The intervention that a recipe describes."""
-        return cls(
-            HookPoint.parse(recipe["at"]),
-            read_direction(recipe["vector"]),
-            read_number(recipe["value"]),
-            read_number(recipe["strength"]),
-            read_number(recipe["length"]),
-            read_ranges(recipe["ranges"]),
-        )
+        made: ClampDirection = operator_of(cls, recipe)
+        return made
 
 
 def apply(fitted: Fitted, setting: Setting) -> tuple[ClampDirection, ...]:
     """The value of the setting along the direction of each hook point."""
     return tuple(
-        ClampDirection(
-            at, vector, setting.value, setting.strength * weight, setting.length(fitted, at) or 1.0, setting.ranges
-        )
+        ClampDirection(at, vector, setting.value, setting.strength * weight, setting.length(fitted, at), setting.ranges)
         for at, vector, weight in setting.directions(fitted)
     )
 

@@ -20,7 +20,7 @@ from capture.option import Option
 from capture.recipe_number import read_number, read_position
 from capture.session import ModelSession
 from steering.contrast_pairs import Contrast
-from steering.direction import Direction, check_width, read_direction
+from steering.direction import Direction, check_width, direction_text, read_direction
 from steering.fit_rows import RowsAsked, row_options
 from steering.fitted import Fitted, Setting
 from steering.method import Method, Options, Progress
@@ -106,7 +106,7 @@ class GradientStep:
         return {
             "kind": self.kind,
             "at": str(self.at),
-            "layers": [{"weight": [list(row) for row in one.weight], "bias": list(one.bias)} for one in self.layers],
+            "layers": [_layer_recipe(one) for one in self.layers],
             "targets": list(self.targets),
             "avoided": list(self.avoided),
             "strength": self.strength,
@@ -135,6 +135,10 @@ class GradientStep:
             read_number(recipe["gamma"]),
             read_ranges(recipe["ranges"]),
         )
+
+
+def _layer_recipe(layer: Layer) -> Recipe:
+    return {"weight": [direction_text(row) for row in layer.weight], "bias": direction_text(layer.bias)}
 
 
 def _read_layer(given: Recipe) -> Layer:

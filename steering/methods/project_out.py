@@ -9,11 +9,11 @@ from torch import Tensor
 
 from capture.hook_point import HookPoint
 from capture.intervention import Recipe
-from capture.recipe_number import read_number
-from steering.direction import Direction, check_width, coordinate, read_direction, unit
+from steering.direction import Direction, check_width, coordinate, unit
 from steering.fitted import Fitted, Setting
 from steering.method import Method
-from steering.token_scope import EVERYWHERE, Ranges, change_within, read_ranges
+from steering.operator_recipe import operator_of, operator_recipe
+from steering.token_scope import EVERYWHERE, Ranges, change_within
 
 
 @dataclass(frozen=True)
@@ -47,23 +47,13 @@ class ProjectOut:
 
     def recipe(self) -> Recipe:
         """Plain JSON with the direction itself."""
-        return {
-            "kind": self.kind,
-            "at": str(self.at),
-            "vector": list(self.vector),
-            "strength": self.strength,
-            "ranges": [list(one) for one in self.ranges],
-        }
+        return operator_recipe(self)
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> "ProjectOut":
         """The intervention that a recipe describes."""
-        return cls(
-            HookPoint.parse(recipe["at"]),
-            read_direction(recipe["vector"]),
-            read_number(recipe["strength"]),
-            read_ranges(recipe["ranges"]),
-        )
+        made: ProjectOut = operator_of(cls, recipe)
+        return made
 
 
 def apply(fitted: Fitted, setting: Setting) -> tuple[ProjectOut, ...]:

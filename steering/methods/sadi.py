@@ -15,13 +15,13 @@ from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.intervention import Recipe
 from capture.option import Option
-from capture.recipe_number import read_number, read_position
 from capture.session import ModelSession
 from steering.contrast_pairs import Contrast
 from steering.fit_rows import RowsAsked, class_sums, row_options
 from steering.fitted import Fitted, Setting
 from steering.method import Method, Options, Progress
-from steering.token_scope import EVERYWHERE, Ranges, change_within, read_ranges
+from steering.operator_recipe import operator_of, operator_recipe
+from steering.token_scope import EVERYWHERE, Ranges, change_within
 
 N_COMPONENTS = Option(
     "n_components",
@@ -63,23 +63,13 @@ class MultiplyEntries:
 
     def recipe(self) -> Recipe:
         """Plain JSON."""
-        return {
-            "kind": self.kind,
-            "at": str(self.at),
-            "dims": list(self.dims),
-            "strength": self.strength,
-            "ranges": [list(one) for one in self.ranges],
-        }
+        return operator_recipe(self)
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> "MultiplyEntries":
         """The intervention that a recipe describes."""
-        return cls(
-            HookPoint.parse(recipe["at"]),
-            tuple(read_position(dim) for dim in recipe["dims"]),
-            read_number(recipe["strength"]),
-            read_ranges(recipe["ranges"]),
-        )
+        made: MultiplyEntries = operator_of(cls, recipe)
+        return made
 
 
 def chosen_components(differences: dict[HookPoint, Float[Tensor, "components"]], n: int) -> dict[HookPoint, list[int]]:

@@ -2,10 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
-from capture.decoding import next_token
 from capture.hook_point import HookPoint, residual_points
 from tests.models import CONTEXT, tiny_llama
 
@@ -75,20 +72,3 @@ def test_a_listener_hears_each_token_and_may_cancel(tiny_session):
         tiny_session.generate(PROMPT, 10, temperature=0, on_token=listen)
     assert tuple(heard) == tiny_session.generate(PROMPT, 3, temperature=0)
     assert tiny_session.capture(PROMPT, residual_points(3)), "the turn is free again"
-
-
-@given(st.lists(st.floats(-5, 5), min_size=2, max_size=8), st.floats(0.05, 1.0), st.integers(0, 99))
-def test_a_drawn_token_is_in_the_nucleus(values, top_p, seed):
-    logits = torch.tensor(values)
-    probabilities = torch.softmax(logits.double(), -1)
-    token = next_token(logits, 1.0, top_p, torch.Generator().manual_seed(seed))
-    more_likely = probabilities[probabilities > probabilities[token]].sum().item()
-    assert more_likely < top_p
-
-
-def test_draws_follow_the_probabilities():
-    """2,000 draws: the share of each token is within four standard errors (0.045) of its probability."""
-    logits, generator = torch.tensor([2.0, 1.0, 0.0, -1.0]), torch.Generator().manual_seed(0)
-    draws = torch.tensor([next_token(logits, 0.5, 1.0, generator) for _ in range(2_000)])
-    shares = torch.bincount(draws, minlength=4) / len(draws)
-    assert torch.allclose(shares.double(), torch.softmax(logits.double() / 0.5, -1), atol=0.045)

@@ -1,5 +1,7 @@
 """Laws of steering operators beyond those of every intervention (tests/capture/test_intervention_laws.py)."""
 
+import base64
+import struct
 from dataclasses import replace
 
 import pytest
@@ -7,7 +9,8 @@ import torch
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint
-from capture.intervention import AddVector
+from capture.intervention import AddVector, operator_from_recipe
+from steering.direction import MAX_ENTRIES, direction_text, read_direction
 from steering.methods.act_add import AddRows
 from steering.methods.add_direction import AddDirection
 from steering.methods.k_steering import GradientStep
@@ -65,6 +68,34 @@ def test_two_vectors_commute_and_one_twice_is_the_double():
     torch.testing.assert_close(a(b(x, AT, 0), AT, 0), b(a(x, AT, 0), AT, 0), atol=1e-6, rtol=0)
     twice = a(a(x, AT, 0), AT, 0)
     torch.testing.assert_close(twice, replace(a, strength=2.0)(x, AT, 0), atol=1e-6, rtol=0)
+
+
+def test_vectors_in_recipes_are_little_endian_float32_in_base64():
+    assert direction_text((1.0, -2.5)) == base64.b64encode(struct.pack("<2f", 1.0, -2.5)).decode()
+    assert read_direction(direction_text(vector(0))) == vector(0)
+
+
+@pytest.mark.parametrize("change", [one for one in EXAMPLES if hasattr(one, "vector")], ids=lambda change: change.kind)
+def test_a_recipe_with_a_list_of_numbers_opens_as_before(change):
+    old = change.recipe() | {"vector": list(change.vector)}
+    assert operator_from_recipe(old) == change
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "it has 0 bytes"),
+        ("AAAAAAA=", "it has 5 bytes, and each number takes 4"),
+        ("not base64", "it is no base64"),
+        ("AAAé", "it is no base64"),
+        (direction_text((1.0, float("nan"))), "not every number in it is finite"),
+        (direction_text((float("inf"),)), "not every number in it is finite"),
+        ("A" * (MAX_ENTRIES * 6), "characters, and 1,398,104 is the most"),
+    ],
+)
+def test_a_text_that_is_no_vector_gets_a_sentence(text, reason):
+    with pytest.raises(UserError, match=reason):
+        operator_from_recipe(STEERING_EXAMPLES[AddDirection][0].recipe() | {"vector": text})
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,81 @@
+"""Which rows of a batch a change acts on, and where positions begin there."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from capture.hook_point import HookPoint
+from capture.intervention import Intervention
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A change on some rows of a batch.
+
+    `n_padded` columns of the pass, from the left, are padding in those rows, and the change never sees them; the
+    column after them has position `first_pos`.
+    """
+
+    change: Intervention
+    rows: tuple[int, ...] | None = None
+    """None means all of them."""
+    n_padded: int = 0
+    first_pos: int = 0
+
+    def acted(self, activation: Float[Tensor, "batch pos d"], at: HookPoint) -> Float[Tensor, "batch pos d"]:
+        """The activation after the change; the very same tensor where it changes nothing."""
+        if self.rows is None and not self.n_padded:
+            return self._checked(activation, at)
+        rows = slice(None) if self.rows is None else list(self.rows)
+        part = activation[rows, self.n_padded :]
+        made = self._checked(part, at)
+        if made is part:
+            return activation
+        changed = activation.clone()
+        changed[rows, self.n_padded :] = made
+        return changed
+
+    def _checked(self, part: Float[Tensor, "some pos d"], at: HookPoint) -> Float[Tensor, "some pos d"]:
+        made = self.change(part, at, self.first_pos)
+        if made.shape != part.shape or made.dtype != part.dtype or made.device != part.device:
+            raise ValueError(f"{self.change.recipe().get('kind')} changed shape, dtype or device at {at}.")
+        return made
+
+
+def everywhere(changes: Sequence[Intervention], first_pos: int = 0) -> list[Placed]:
+    """Changes that all rows share."""
+    return [Placed(change, first_pos=first_pos) for change in changes]
+
+
+def placed(
+    changes: Sequence[tuple[Intervention, ...]],
+    n_padded: Sequence[int] | None = None,
+    first_pos: Sequence[int] | None = None,
+) -> list[Placed]:
+    """The changes of each row, in the order of its recipe; rows that share a list and their positions act as one."""
+    starts = list(zip(n_padded or [0] * len(changes), first_pos or [0] * len(changes), strict=True))
+    groups: dict[Any, list[int]] = {}
+    for row, (made, start) in enumerate(zip(changes, starts, strict=True)):
+        groups.setdefault((tuple(map(id, made)), start), []).append(row)
+    found = []
+    for rows in groups.values():
+        of_batch = None if len(rows) == len(changes) else tuple(rows)
+        found += [Placed(change, of_batch, *starts[rows[0]]) for change in changes[rows[0]]]
+    return found
+
+
+def editing(one: Placed, at: HookPoint, n_pos: int) -> Callable[..., Tensor | None]:
+    """The hook that makes a change at a hook point; batch and positions may be merged there, or heads apart."""
+
+    def hook_editor(activation: Tensor, hook: Any) -> Tensor | None:
+        rows = activation if activation.ndim == 3 else activation.reshape(-1, n_pos, activation.shape[-1])
+        if activation.ndim == 4:
+            # Heads lie beside each other in a vector for queries, keys, values and head outputs.
+            rows = activation.flatten(2)
+        changed = one.acted(rows, at)
+        return None if changed is rows else changed.reshape(activation.shape)
+
+    return hook_editor
