@@ -143,10 +143,12 @@ class Hypernetwork(nn.Module):
         )
         self.norm = Norm(d_model)
         self.head = nn.Linear(d_model, d_model, bias=False)
-        self._start(recipe)
 
-    def _start(self, recipe: HypernetworkRecipe) -> None:
-        """First weights by the seed: variance 1/fan-in, smaller in what writes to the stream, and 0 in the head."""
+    def started(self, recipe: HypernetworkRecipe) -> "Hypernetwork":
+        """Itself with its first weights: drawn by the seed with variance 1/fan-in, and 0 in the head.
+
+        What writes to the residual stream begins smaller, by 1/√(2 n_blocks).
+        """
         draw = torch.Generator().manual_seed(recipe.seed)
         for name, weight in self.named_parameters():
             if weight.ndim == 2:
@@ -155,6 +157,7 @@ class Hypernetwork(nn.Module):
                     scale *= (2 * recipe.n_blocks) ** -0.5
                 weight.data.copy_(scale * torch.randn(weight.shape, generator=draw))
         self.head.weight.data.zero_()
+        return self
 
     def pooled(self, sentence: Rows, context: Rows | None = None) -> Float[Tensor, "batch d"]:
         """What the head reads: the last token of the sentence, behind the last norm."""

@@ -28,7 +28,7 @@ class HypernetworkRecipe:
     """Leave position 0 (BOS, an attention sink) unsteered. The paper steers every position."""
     loss: str = LANGUAGE_MODEL
     """language_model goes through the frozen base; reconstruction, the paper's ablation, imitates a teacher."""
-    warm_start: int = 1000
+    warm_start: int = 500
     """Steps in the beginning that imitate the teacher: cheap, since the base does not run. The paper has none."""
     teacher: str = "mean_difference"
     """Steering method that is imitated, fitted on each concept. The paper's ablation takes ReFT-r1."""

@@ -108,8 +108,9 @@ def material(run: Run, progress: Progress) -> Material:
 
 
 def _judged(run: Run, concepts: Sequence[Concept]) -> tuple[tuple[tuple[int, ...], Row], ...]:
-    """Round by round one text of each concept, until there are enough."""
-    parts = [part for one in concepts if (part := one.evaluation).positives]
+    """Round by round one text of each concept, in an order drawn once for all runs, until there are enough."""
+    order = torch.randperm(len(concepts), generator=torch.Generator().manual_seed(0)).tolist()
+    parts = [part for place in order if (part := concepts[place].evaluation).positives]
     rows = [rows_of_concept(run.session, one, run.recipe.longest, run.recipe.bos) for one in parts]
     longest = max((len(one.positives) for one in rows), default=0)
     found = [(one.sentences[0], one.positives[n]) for n in range(longest) for one in rows if n < len(one.positives)]
@@ -217,7 +218,7 @@ def _judge(run: Run, found: Material, network: Hypernetwork | None, name: str) -
 
 
 def _note(run: Run, found: Material, training: Training, clean: dict[str, float]) -> None:
-    point = {"step": training.step, "loss": sum(training.losses) / len(training.losses)}
+    point = {"step": float(training.step), "loss": sum(training.losses) / len(training.losses)}
     for name, before in clean.items():
         if not math.isnan(before):
             point[f"gain_{name}"] = before - _judge(run, found, training.network, name)
@@ -232,7 +233,7 @@ def _words(training: Training, recipe: HypernetworkRecipe) -> str:
 
 
 def _begin(run: Run, d_model: int) -> Training:
-    network = Hypernetwork(run.recipe, d_model).train()
+    network = Hypernetwork(run.recipe, d_model).started(run.recipe).train()
     training = Training(network, _optimizer(network, run.recipe))
     path = run.out / CHECKPOINT
     if path.is_file():

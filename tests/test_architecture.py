@@ -30,7 +30,7 @@ WITHOUT_STREAMLIT = {"ui.figures", "ui.figure_files", "ui.view_html", "ui.view_e
 """Modules of the interface that only draw, which the command line may import: an export is the page's own pictures."""
 ONLY_IN = {
     "streamlit": r"app\.py|ui/.*",
-    "typer": r"cli\.py|\w+/commands\.py",
+    "typer": r"cli\.py|\w+/(\w+_)?commands\.py",
     "duckdb": r"capture/store\w*\.py",
     "transformer_lens": r"capture/.*",
     "triton": r"kernels/\w+_triton\.py",
