@@ -20,7 +20,7 @@ from capture.intervention import Intervention
 from capture.placing import Placed, placed
 from capture.reading import Update, keeper, passer, unpadded
 from capture.shape import ModelShape, read_shape
-from capture.token_text import token_texts
+from capture.token_text import check_tokens, stop_tokens, token_texts
 from capture.turn import Turn
 from capture.weights import read_weight
 from capture.wiring import check_interventions, check_points, plain_run, run, wire, with_weights
@@ -39,6 +39,7 @@ class ModelSession:
     """One loaded model with its tokenizer; several threads may use it, one forward pass at a time.
 
     Weights are as the model's authors stored them (`processing` is "raw": nothing folded, nothing centred).
+    `special_tokens` are the ids of tokens that are no text, such as BOS.
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, name: str, revision: str = "", wait_s: float = WAIT_S) -> None:
@@ -64,7 +65,8 @@ class ModelSession:
         n_params = self._wiring.bridge.n_params_total
         self.shape = read_shape(model.config, self._wiring.bridge.cfg, n_params, next(iter(widths), None))
         self.shape = replace(self.shape, n_open_mixtures=len(self._wiring.experts))
-        self._stops = _stop_tokens(model, tokenizer)
+        self._stops = stop_tokens(model, tokenizer)
+        self.special_tokens = frozenset(tokenizer.all_special_ids)
         self._decoder = Decoder(self._wiring, self.hold, self.shape.context, lambda: self._stops)
 
     @contextmanager
@@ -105,6 +107,10 @@ class ModelSession:
     def has_site(self, at: HookPoint) -> bool:
         """Whether the model has this hook point: it fired in a run of a few tokens."""
         return at in self._wiring.points
+
+    def check_interventions(self, interventions: Sequence[Intervention]) -> None:
+        """Raises UserError where one acts at a hook point that the model lacks, or that can only be read."""
+        check_interventions(self._wiring, interventions)
 
     def capture(
         self, tokens: Sequence[int], at: Sequence[HookPoint], interventions: Sequence[Intervention] = ()
@@ -281,26 +287,7 @@ class ModelSession:
         return placed(self._bound(rows, at, interventions))
 
     def _check_tokens(self, tokens: Sequence[int]) -> None:
-        if not tokens:
-            raise UserError("There must be at least one token; there is none.", "Type a sentence, or switch BOS on.")
-        if len(tokens) > self.shape.context:
-            raise UserError(
-                f"The text has {len(tokens):,} tokens; {self.name} fits {self.shape.context:,}.", "Shorten the text."
-            )
-        if not 0 <= min(tokens) <= max(tokens) < self.shape.d_vocab:
-            raise UserError(
-                f"Tokens of {self.name} are numbered 0 to {self.shape.d_vocab - 1:,}; {max(tokens):,} was met.",
-                "Load the tokenizer that belongs to the model.",
-            )
-
-
-def _stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
-    """The tokens after which a text is over."""
-    found = {tokenizer.eos_token_id}
-    for config in (model.config, getattr(model, "generation_config", None)):
-        ids = getattr(config, "eos_token_id", None)
-        found |= set(ids) if isinstance(ids, list | tuple) else {ids}
-    return frozenset(found - {None})
+        check_tokens(tokens, self.name, self.shape)
 
 
 def _hearing_one(on_token: Callable[[int], None]) -> OnStep:

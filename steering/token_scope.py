@@ -4,6 +4,7 @@ An intervention has ranges of positions, so that it acts the same with and witho
 "generated" becomes ranges once the prompt is known.
 """
 
+import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from capture.recipe_number import read_position
 Ranges = tuple[tuple[int, int | None], ...]
 """Half-open ranges of absolute positions; None means without end."""
 EVERYWHERE: Ranges = ((0, None),)
+_RANGE = re.compile(r"(\d{1,6})(?:\s*(-)\s*(\d{1,6})?)?", re.ASCII)
 SCOPES = ("all", "skip_special", "prompt", "generated", "last_prompt", "last_prompt_and_generated", "ranges")
 
 
@@ -63,6 +65,36 @@ def read_ranges(given: Any) -> Ranges:
     if not isinstance(given, list | tuple):
         raise TypeError(f"{str(given)[:40]!r} is no list of ranges")
     return tuple((read_position(start), None if end is None else read_position(end)) for start, end in given)
+
+
+def ranges_text(ranges: Ranges) -> str:
+    """Ranges as a person writes them, the last position included: 1-4, 7, 9-."""
+    said = [f"{a}-" if b is None else str(a) if b == a + 1 else f"{a}-{b - 1}" for a, b in ranges]
+    return ", ".join(said)
+
+
+def ranges_of_text(text: str) -> Ranges:
+    """The ranges in a text such as 1-4, 7, 9-; raises UserError for any other."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    found = [_RANGE.fullmatch(part) for part in parts]
+    ranges = [(int(one[1]), _end(one)) for one in found if one]
+    if not parts or not all(found) or any(b is not None and b <= a for a, b in ranges):
+        raise UserError(
+            f"Positions are written as 1-4, 7, 9-; {text[:40]!r} was given.", "Begin with 0, the first token."
+        )
+    return tuple(ranges)
+
+
+def _end(found: "re.Match[str]") -> int | None:
+    if not found[2]:
+        return int(found[1]) + 1
+    return int(found[3]) + 1 if found[3] else None
+
+
+def clipped(ranges: Ranges, start: int, end: int | None) -> Ranges:
+    """What of the ranges lies from `start` until before `end`."""
+    parts = ((max(start, a), end if b is None else b if end is None else min(b, end)) for a, b in ranges)
+    return tuple((a, b) for a, b in parts if b is None or a < b)
 
 
 def change_within(

@@ -72,7 +72,11 @@ class Condition:
 
     def holds(self, session: ModelSession, tokens: Sequence[int]) -> bool:
         """Whether what it guards may act on this prompt."""
-        return bool(met(torch.tensor(self.similarity_of(session, tokens)), self.threshold, self.comparator))
+        return self.is_met(self.similarity_of(session, tokens))
+
+    def is_met(self, similarity: float) -> bool:
+        """Whether a similarity lies on the open side of the threshold."""
+        return bool(met(torch.tensor(similarity), self.threshold, self.comparator))
 
     def recipe(self) -> Recipe:
         """Plain JSON with the comparison spelled out."""

@@ -18,13 +18,17 @@ from capture.recipe_number import read_number, read_position
 from sae.autoencoder import Autoencoder
 from sae.normalisation import normalise
 from sae.shelf import find_shelved, load_shelved
+from steering.token_scope import EVERYWHERE, Ranges, change_within, clipped, read_ranges
 
 MODES = ("add", "clamp", "ablate")
 
 
 @dataclass(frozen=True)
 class EditLatent:
-    """x + strength * (c − z_j) W_dec[j] from position `from_pos` on; `sae` is the digest of one on the shelf."""
+    """x + strength * (c − z_j) W_dec[j] within the ranges, from position `from_pos` on.
+
+    `sae` is the digest of one on the shelf.
+    """
 
     at: HookPoint
     sae: str
@@ -33,6 +37,7 @@ class EditLatent:
     value: float = 0.0
     strength: float = 1.0
     from_pos: int = 1
+    ranges: Ranges = EVERYWHERE
 
     kind = "edit_latent"
 
@@ -44,13 +49,13 @@ class EditLatent:
         self, activation: Float[Tensor, "batch pos d"], at: HookPoint, first_pos: int
     ) -> Float[Tensor, "batch pos d"]:
         """The activation with the latent at its new value."""
-        skipped = max(0, self.from_pos - first_pos)
-        if self.strength == 0 or skipped >= activation.shape[1]:
+        if self.strength == 0:
             return activation
-        part = activation[:, skipped:]
-        rows = part.reshape(-1, part.shape[-1]).float()
-        changed = (rows + self.strength * self._change(rows)).view(part.shape).to(activation.dtype)
-        return torch.cat([activation[:, :skipped], changed], dim=1)
+        return change_within(activation, first_pos, clipped(self.ranges, self.from_pos, None), self._changed)
+
+    def _changed(self, x: Float[Tensor, "batch some d"]) -> Float[Tensor, "batch some d"]:
+        rows = x.reshape(-1, x.shape[-1])
+        return (rows + self.strength * self._change(rows)).view(x.shape)
 
     @torch.no_grad()
     def _change(self, rows: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d"]:
@@ -73,6 +78,11 @@ class EditLatent:
         now = (codes.values * (codes.indices == self.latent)).sum(dim=1).to(rows.device)
         return (self.value if self.mode == "clamp" else 0.0) - now
 
+    @property
+    def direction(self) -> Float[Tensor, "d"]:
+        """The latent's row of `W_dec`."""
+        return self._autoencoder.W_dec[self.latent].detach().float()
+
     @cached_property
     def _autoencoder(self) -> Autoencoder:
         return load_shelved(self.sae)
@@ -88,6 +98,7 @@ class EditLatent:
             "value": self.value,
             "strength": self.strength,
             "from_pos": self.from_pos,
+            "ranges": [list(one) for one in self.ranges],
         }
 
     @classmethod
@@ -109,7 +120,8 @@ class EditLatent:
         if str(at) != (facts.hook_point_out or facts.hook_point):
             raise ValueError(f"{one.name} does not write at {at}")
         numbers = (read_number(recipe["value"]), read_number(recipe["strength"]), read_position(recipe["from_pos"]))
-        return cls(at, one.digest, latent, recipe["mode"], *numbers)
+        ranges = read_ranges(recipe.get("ranges", EVERYWHERE))
+        return cls(at, one.digest, latent, recipe["mode"], *numbers, ranges)
 
 
 OPERATOR = EditLatent

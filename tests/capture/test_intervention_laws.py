@@ -11,6 +11,7 @@ from capture.hook_point import HookPoint, residual_points
 from capture.intervention import (
     OPERATORS,
     AddVector,
+    BindsToPrompt,
     Entry,
     Intervention,
     ReadsWeights,
@@ -50,6 +51,7 @@ EXAMPLES = {
         EditLatent(AT, SAE.digest, 7, "add", 2.5),
         EditLatent(AT, SAE.digest, 7, "clamp", 1.5, strength=0.7, from_pos=0),
         EditLatent(AT, SAE.digest, 0, "clamp", 9.0, from_pos=3),
+        EditLatent(AT, SAE.digest, 0, "clamp", 9.0, from_pos=1, ranges=((0, 2), (4, None))),
         EditLatent(AT, SAE.digest, FIRES, "ablate", strength=-1.3, from_pos=0),
     ),
     MaskBelow: (MaskBelow(AT, 0.6), MaskBelow(GATE, 0.3, "silu"), MaskBelow(NEURONS, 0.5, strength=0.5)),
@@ -74,9 +76,11 @@ def place(change):
 
 
 def act(change, x, first_pos=0, weight=lambda kind, layer: NORMS):
-    """The change made to a tensor, with the weights that a run would give it."""
-    ready = change.with_weights(weight) if isinstance(change, ReadsWeights) else change
-    return ready(x, place(change), first_pos)
+    """The change made to a tensor, bound to a prompt and with the weights that a run would give it."""
+    for one in change.placed(TOKENS) if isinstance(change, BindsToPrompt) else (change,):
+        ready = one.with_weights(weight) if isinstance(one, ReadsWeights) else one
+        x = ready(x, place(change), first_pos)
+    return x
 
 
 def test_every_operator_has_examples():

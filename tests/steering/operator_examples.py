@@ -10,6 +10,9 @@ from steering.methods.k_steering import GradientStep, Layer
 from steering.methods.project_out import ProjectOut
 from steering.methods.replace_direction import ReplaceDirection
 from steering.methods.sadi import MultiplyEntries
+from steering.recipe import Step
+from steering.schedule import Schedule
+from steering.token_scope import TokenScope
 
 AT = HookPoint(1, "resid_post")
 PROMPT, GENERATED, LAST, SOME = ((0, 4),), ((4, None),), ((3, 4),), ((0, 1), (3, 5), (8, None))
@@ -53,5 +56,13 @@ STEERING_EXAMPLES = {
     GradientStep: (
         GradientStep(AT, LAYERS, (0,), (1, 2), 0.5),
         GradientStep(AT, LAYERS, (2,), (0,), 0.3, n_steps=3, gamma=0.8, ranges=SOME),
+    ),
+    Step: (
+        Step("two", (AddDirection(AT, vector(0), 1.7), ProjectOut(AT, vector(5), 0.5)), 0.7),
+        Step("relative", (AddDirection(AT, vector(1)),), -0.4, "relative", {AT: 12.0}, {1: 1.5}),
+        Step(
+            "ramp", (AddDirection(AT, vector(0)),), scope=TokenScope("ranges", SOME), schedule=Schedule("ramp", low=0.5)
+        ),
+        Step("rows", (AddRows(AT, (vector(2), vector(3)), first=1),), 2.0, method="act_add", strength_range=(0.5, 3.0)),
     ),
 }

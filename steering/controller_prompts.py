@@ -1,0 +1,75 @@
+"""The prompts of a controller: which are targets, checked; split into those to learn from and those held out."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from capture.errors import UserError
+from capture.session import ModelSession
+from steering.contrast_pairs import Contrast
+
+HELD_OUT_SHARE = 0.3
+MIN_OF_EACH = 4
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts as texts and tokens, and whether each is a target."""
+
+    title: str
+    target: str
+    texts: tuple[str, ...]
+    tokens: tuple[tuple[int, ...], ...]
+    is_target: tuple[bool, ...]
+
+    def of(self, wanted: bool) -> list[tuple[int, ...]]:
+        """The tokens of the targets, or of the rest."""
+        return [tokens for tokens, one in zip(self.tokens, self.is_target, strict=True) if one == wanted]
+
+
+def prompts_of(session: ModelSession, contrast: Contrast, target: str, bos: bool) -> Prompts:
+    """The texts of a set as prompts: those of the label `target` (the first one where it is empty) against all others.
+
+    A text stands with what its row has as the prompt before it. Raises UserError for a label that is not there, fewer
+    than four prompts of a kind, and a prompt that is labelled both ways.
+    """
+    wanted = target or contrast.labels[0]
+    if wanted not in contrast.labels:
+        raise UserError(
+            f"No prompt of {contrast.title!r} has the label {wanted[:40]!r}.",
+            f"Choose one of: {', '.join(contrast.labels)}.",
+        )
+    found: dict[str, bool] = {}
+    for one in contrast.examples:
+        text, is_target = one.prompt + one.text, one.label == wanted
+        if found.setdefault(text, is_target) != is_target:
+            raise UserError(
+                f"The prompt {text[:60]!r} is labelled {wanted!r} and not: a controller cannot do both.",
+                "Remove one of the two rows.",
+            )
+    check_both_kinds(contrast.title, wanted, list(found.values()))
+    tokens = tuple(session.tokens(text, bos) for text in found)
+    return Prompts(contrast.title, wanted, tuple(found), tokens, tuple(found.values()))
+
+
+def check_both_kinds(title: str, target: str, is_target: Sequence[bool]) -> None:
+    """Raises UserError unless there are enough prompts of both kinds."""
+    n = sum(is_target)
+    if min(n, len(is_target) - n) < MIN_OF_EACH:
+        raise UserError(
+            f"A controller learns from at least {MIN_OF_EACH} prompts to act on and {MIN_OF_EACH} others; {title!r} "
+            f"has {n:,} labelled {target!r} and {len(is_target) - n:,} others.",
+            "Add prompts of the other kind.",
+        )
+
+
+def split(contrast: Contrast, share: float = HELD_OUT_SHARE, seed: int = 0) -> tuple[Contrast, Contrast]:
+    """A set to learn from, and one held out with that share of each label, drawn by lot."""
+    draw = random.Random(seed)
+    singles = Contrast(contrast.title, contrast.labels, contrast.examples, is_paired=False)
+    held_out: set[int] = set()
+    for label in singles.labels:
+        places = [i for i, one in enumerate(singles.examples) if one.label == label]
+        held_out |= set(draw.sample(places, max(1, round(share * len(places)))))
+    everything = range(len(singles.examples))
+    return singles.part([i for i in everything if i not in held_out]), singles.part(sorted(held_out))
