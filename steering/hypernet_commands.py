@@ -45,9 +45,11 @@ def train(
     recipe.check()
     found = read_concepts(concepts)
     torch.set_num_threads(threads)
-    session = load_session(model)
+    meant_for = load_session(model)
+    session = meant_for if recipe.precision == meant_for.dtype else load_session(model, recipe.precision)
     at = HookPoint.parse(hook) if hook else HookPoint(session.shape.n_layers // 2, "resid_post")
-    trained = make_hypernetwork(Run(session, found, at, recipe, out), Teller(recipe.n_steps), save_every_s)
+    run = Run(session, found, at, recipe, out)
+    trained = make_hypernetwork(run, Teller(recipe.n_steps), save_every_s, meant_for)
     typer.echo(f"Hypernetwork of {len(trained.learnt):,} concepts written to {out}")
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from capture.session import ModelSession
 from steering.hypernetwork_folder import TrainedHypernetwork, read_hypernetwork, write_hypernetwork
 from steering.hypernetwork_training import Progress, Run, chosen_concepts, train_hypernetwork
 from steering.sentence_vector import pooled_sentences
@@ -18,11 +19,17 @@ FAR_SHARE = 0.95
 
 
 def make_hypernetwork(
-    run: Run, progress: Progress = lambda share, words: None, save_every_s: float = 60.0
+    run: Run,
+    progress: Progress = lambda share, words: None,
+    save_every_s: float = 60.0,
+    meant_for: ModelSession | None = None,
 ) -> TrainedHypernetwork:
-    """Train, or go on where a run stopped, write the hypernetwork beside its checkpoint, and read it back."""
+    """Train, or go on where a run stopped, write the hypernetwork beside its checkpoint, and read it back.
+
+    `meant_for` is the model as it will be steered, where it is trained through in another precision.
+    """
     network, found = train_hypernetwork(run, progress, save_every_s)
-    chosen = chosen_concepts(run.concepts, run.recipe)
+    chosen, session = chosen_concepts(run.concepts, run.recipe), meant_for or run.session
     trained = TrainedHypernetwork(
         network.requires_grad_(False),
         run.recipe,
@@ -32,29 +39,27 @@ def make_hypernetwork(
         0.0,
         tuple(one.name for one in chosen),
         tuple(one.name for one in run.concepts.held_out),
-        facts_of(run),
+        facts_of(run, session),
     )
-    write_hypernetwork(located(trained, run, [one.asked[0] for one in chosen]), run.out)
+    write_hypernetwork(located(trained, session, [one.asked[0] for one in chosen]), run.out)
     return read_hypernetwork(run.out)
 
 
-def facts_of(run: Run) -> dict[str, Any]:
+def facts_of(run: Run, session: ModelSession) -> dict[str, Any]:
     """What it was made from."""
-    described = run.described()
-    session = run.session
     return {
         "model": session.name,
         "revision": session.revision,
         "fingerprint": session.fingerprint,
         "dtype": session.dtype,
         "processing": session.processing,
-        "concepts": described["concepts"],
+        "concepts": run.described()["concepts"],
     }
 
 
-def located(trained: TrainedHypernetwork, run: Run, sentences: Sequence[str]) -> TrainedHypernetwork:
+def located(trained: TrainedHypernetwork, session: ModelSession, sentences: Sequence[str]) -> TrainedHypernetwork:
     """The same with where the learnt concepts lie, and the distance beyond which a sentence is far from them."""
-    pooled = pooled_sentences(trained, run.session, sentences, [()] * len(sentences))
+    pooled = pooled_sentences(trained, session, sentences, [()] * len(sentences))
     known = normalize(pooled, dim=1)
     return replace(trained, known=known, far=far_distance(known))
 

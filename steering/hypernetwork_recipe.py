@@ -8,6 +8,7 @@ from capture.errors import UserError
 
 NO_CONTEXT, IN_CONTEXT, CROSS_ATTENTION = VARIANTS = ("no_context", "in_context", "cross_attention")
 LANGUAGE_MODEL, RECONSTRUCTION = LOSSES = ("language_model", "reconstruction")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class HypernetworkRecipe:
     """Steering method that is imitated, fitted on each concept. The paper's ablation takes ReFT-r1."""
     detection_weight: float = 0.1
     """Weight of the concept-detection loss; no_context alone has it."""
-    n_steps: int = 6000
+    n_steps: int = 2000
     """Optimiser steps."""
-    batch: int = 16
+    batch: int = 32
     """Texts of a step, each with a concept of its own."""
     learning_rate: float = 1e-3
     """Of AdamW, after the warm-up; it falls to a tenth along a cosine."""
@@ -50,6 +51,8 @@ class HypernetworkRecipe:
     """Held-in concepts to train on, drawn by the seed; 0 takes all."""
     longest: int = 96
     """Tokens of a text, BOS included; the rest is cut off."""
+    precision: str = "float32"
+    """Number format of the frozen base while it is trained through: float32 or bfloat16, which is faster."""
     bos: bool = True
     """Begin sentences and texts with the BOS token."""
     seed: int = 0
@@ -59,6 +62,7 @@ class HypernetworkRecipe:
         """Raises UserError for a recipe that cannot be trained, on a model of that width where it is given."""
         _check_choice("variant", self.variant, VARIANTS)
         _check_choice("loss", self.loss, LOSSES)
+        _check_choice("precision", self.precision, PRECISIONS)
         for name in ("n_blocks", "n_heads", "d_mlp", "n_steps", "batch"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1; {getattr(self, name)} was given.", "Raise it.")

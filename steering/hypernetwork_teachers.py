@@ -30,8 +30,8 @@ def taught_vectors(
     """
     path = folder / TEACHERS
     kept = read_tensors(path) if path.is_file() else {}
-    if set(kept) == {one.name for one in concepts}:
-        return kept
+    if {one.name for one in concepts} <= set(kept):
+        return {one.name: kept[one.name] for one in concepts}
     method = method_named(slug)
     options = EVERY_TOKEN if any(option.name == "positions" for option in method.options) else {}
     found = {}

@@ -1,4 +1,4 @@
-"""Training a hypernetwork through a frozen model: acceptance fact 4.5 (4), stops, resumption, what cannot be trained."""
+"""Training through a frozen model: acceptance fact 4.5 (4), stops, resumption, and what cannot be trained."""
 
 import math
 from dataclasses import replace
@@ -149,7 +149,7 @@ def test_a_set_with_every_concept_held_out_cannot_be_learnt(tiny_session, tmp_pa
 def test_losses_are_those_of_the_continuation_alone(tiny_session):
     row = row_of(tiny_session, Example("Once upon a time", " there was a bear."), 64, True)
     wanted = tiny_session.loss(row.tokens)[row.n_prompt - 1 :].mean()
-    longer = replace(row, tokens=row.tokens + (5, 6, 7))
+    longer = replace(row, tokens=(*row.tokens, 5, 6, 7))
     with torch.no_grad():
         logits = tiny_session.with_gradient([row.tokens, longer.tokens], {})
     torch.testing.assert_close(continuation_losses(logits, [row, longer])[0], wanted, atol=1e-5, rtol=0)
