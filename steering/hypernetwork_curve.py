@@ -8,7 +8,8 @@ from capture.written_file import replace_file
 
 CURVE = "curve.jsonl"
 Point = Mapping[str, float]
-"""step, loss, and gain_held_in and gain_held_out: nats per token by which judged texts became likelier."""
+"""step, loss, and gain_ and other_ of held_in and held_out: nats per token by which texts that no fit sees became
+likelier, under the vector of their own concept and under that of another one."""
 
 
 def write_curve(folder: Path, points: Sequence[Point]) -> None:

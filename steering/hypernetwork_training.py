@@ -202,18 +202,24 @@ def _one_of(some: Sequence[T], draw: torch.Generator) -> T:
     return some[int(torch.randint(len(some), (), generator=draw))]
 
 
-def _judge(run: Run, found: Material, network: Hypernetwork | None, name: str) -> float:
-    """Mean loss of the judged texts under their vectors, or of the model as it is; NaN where there are none."""
+def _judge(run: Run, found: Material, network: Hypernetwork | None, name: str, shift: int = 0) -> float:
+    """Mean loss of the judged texts under their vectors, or of the model as it is; NaN where there are none.
+
+    With a `shift` each text is under the vector of the concept so many places further on.
+    """
     pairs, total = found.judged[name], 0.0
+    said, rows = [one for one, _ in pairs], [row for _, row in pairs]
+    said = said[shift:] + said[:shift]
     reader = Reader(run.session, run.at, run.recipe.variant)
     with torch.no_grad():
         for start in range(0, len(pairs), run.recipe.batch):
-            sentences, rows = zip(*pairs[start : start + run.recipe.batch], strict=True)
+            some = rows[start : start + run.recipe.batch]
             added = None
             if network is not None:
-                delta = network(reader.sentences(sentences), reader.context([row.prompt for row in rows]))
-                added = added_rows(delta, rows, run.recipe.length * found.mean_norm, run.recipe.skip_first)
-            total += float(steered_losses(run.session, rows, run.at, added).sum())
+                sentences = reader.sentences(said[start : start + run.recipe.batch])
+                delta = network(sentences, reader.context([row.prompt for row in some]))
+                added = added_rows(delta, some, run.recipe.length * found.mean_norm, run.recipe.skip_first)
+            total += float(steered_losses(run.session, some, run.at, added).sum())
     return total / len(pairs) if pairs else math.nan
 
 
@@ -222,6 +228,7 @@ def _note(run: Run, found: Material, training: Training, clean: dict[str, float]
     for name, before in clean.items():
         if not math.isnan(before):
             point[f"gain_{name}"] = before - _judge(run, found, training.network, name)
+            point[f"other_{name}"] = before - _judge(run, found, training.network, name, shift=1)
     training.losses.clear()
     training.curve.append(point)
     add_point(run.out, point)

@@ -21,7 +21,7 @@ from tests.models import tiny_llama, tiny_tokenizer
 
 AT = HookPoint(0, "resid_post")
 D_MODEL = 64
-SIGNS = {word: sign for word, sign in zip("bcdfghjklmvwxyz", "0123456789!?:;%", strict=True)}
+SIGNS = dict(zip("bcdfghjklmvwxyz", "0123456789!?:;%", strict=True))
 NAMES = [(first, second) for first in "bcdfghjklm" for second in "vwxyz"]
 HELD_OUT = {(first, "vwxyz"[place % 5]) for place, first in enumerate("bcdfghjklm")}
 
