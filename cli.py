@@ -17,6 +17,7 @@ from data.recipes.training_recipe import TrainingRecipe
 from sae.commands import sae_app, with_fields
 from steering.commands import steer_app
 from steering.concept_commands import concepts_app
+from steering.hypernet_commands import hypernet_app
 
 if TYPE_CHECKING:
     from analysis.pipeline import Answer
@@ -35,6 +36,7 @@ app.add_typer(store_app, name="store")
 app.add_typer(sae_app, name="sae")
 sae_app.command("dashboard")(dashboard)
 app.add_typer(steer_app, name="steer")
+app.add_typer(hypernet_app, name="hypernet")
 app.add_typer(concepts_app, name="concepts")
 TAKES_LENS_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
 

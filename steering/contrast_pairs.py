@@ -130,17 +130,36 @@ def read_contrast(path: Path) -> Contrast:
     """The contrast set in a .json, .jsonl or .csv file, or of a bundled name; raises UserError for what is none."""
     if not path.suffix and str(path) in bundled_sets():
         path = bundled_sets()[str(path)]
-    text = _text_of(path)
+    return contrast_of_text(path.name, _text_of(path))
+
+
+def contrast_of_text(name: str, text: str) -> Contrast:
+    """The contrast set in the text of a file; the ending of its name says how it is laid out. Raises as above."""
+    stem, suffix = Path(name).stem, Path(name).suffix
     try:
-        if path.suffix == ".json":
-            return _contrast_of_json(json.loads(text), path.stem)
-        if path.suffix == ".jsonl":
+        if suffix == ".json":
+            return _contrast_of_json(json.loads(text), stem)
+        if suffix == ".jsonl":
             rows = [json.loads(line) for line in text.splitlines() if line.strip()]
         else:
             rows = list(csv.DictReader(io.StringIO(text)))
     except (ValueError, RecursionError, csv.Error) as error:
-        raise UserError(f"{path.name} cannot be read: {str(error)[:160]}.", "Write it anew as JSON or CSV.") from error
-    return _contrast_of_rows(path.stem, rows, None)
+        raise UserError(f"{name} cannot be read: {str(error)[:160]}.", "Write it anew as JSON or CSV.") from error
+    return _contrast_of_rows(stem, rows, None)
+
+
+def contrast_of_lines(text: str, title: str = "pasted pairs") -> Contrast:
+    """Pairs that a person typed, one a line, the wanted text first and a | between; refuses any other line."""
+    examples = []
+    for number, line in enumerate((line for line in text.splitlines() if line.strip()), 1):
+        parts = [part.strip() for part in line.split("|")]
+        if len(parts) != 2 or not all(parts):
+            raise UserError(
+                f"Each line has the wanted text, a | and the other text; line {number} is {line.strip()[:60]!r}.",
+                "Write, for example: She smiled. | She cried.",
+            )
+        examples += [Example(parts[0], POSITIVE), Example(parts[1], NEGATIVE)]
+    return contrast_of(title, (POSITIVE, NEGATIVE), examples, is_paired=True)
 
 
 def _text_of(path: Path) -> str:

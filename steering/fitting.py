@@ -11,7 +11,7 @@ from capture.option import read_options
 from capture.session import ModelSession
 from steering.contrast_pairs import Contrast
 from steering.fitted import Fitted
-from steering.method import NEEDS, Method, Progress, silent
+from steering.method import NEEDS, Method, Options, Progress, silent
 
 
 def fit_method(
@@ -28,15 +28,9 @@ def fit_method(
     Raises UserError for texts of the wrong kind, options and sites that the method does not have, and layers that the
     model does not have.
     """
-    options = read_options(method.options, given or {})
-    if method.fit is None:
-        raise UserError(f"{method.title} is not fitted: it {method.fitted_by}.", "Fit another method, and use it here.")
-    _check_texts(method, contrast)
     site = site or method.sites[0]
-    if site not in method.sites:
-        raise UserError(f"{method.title} is not fitted at {site!r}.", f"Choose one of: {', '.join(method.sites)}.")
-    if not layers:
-        raise UserError("A fit needs at least one layer; none was given.", "Name one, such as the middle one.")
+    options = checked_options(method, contrast, layers, given or {}, site)
+    assert method.fit is not None  # that was checked
     at = tuple(HookPoint(layer, site) for layer in dict.fromkeys(layers))
     fitted = method.fit(session, contrast, at, options, progress)
     facts = {
@@ -51,6 +45,21 @@ def fit_method(
         "n_texts": len(contrast.examples),
     }
     return Fitted(fitted.method, fitted.vectors, fitted.mean_norms, facts | dict(fitted.facts), fitted.tensors)
+
+
+def checked_options(
+    method: Method, contrast: Contrast, layers: Sequence[int], given: Mapping[str, Any], site: str
+) -> Options:
+    """The method's options with those that are given; raises as `fit_method` does, before any model is run."""
+    options = read_options(method.options, given)
+    if method.fit is None:
+        raise UserError(f"{method.title} is not fitted: it {method.fitted_by}.", "Fit another method, and use it here.")
+    _check_texts(method, contrast)
+    if site not in method.sites:
+        raise UserError(f"{method.title} is not fitted at {site!r}.", f"Choose one of: {', '.join(method.sites)}.")
+    if not layers:
+        raise UserError("A fit needs at least one layer; none was given.", "Name one, such as the middle one.")
+    return options
 
 
 def _check_texts(method: Method, contrast: Contrast) -> None:

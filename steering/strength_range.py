@@ -46,7 +46,7 @@ def _usual(step: Step) -> tuple[float, float]:
     if all(not isinstance(one, AddDirection | AddRows | GradientStep | MultiplyEntries) for one in step.changes):
         return PART
     ratios = [_halfway(step, one) for one in step.changes if isinstance(one, AddDirection)]
-    most = _rounded(max((one for one in ratios if one), default=2.0))
+    most = rounded_up(max((one for one in ratios if one), default=2.0))
     return -most, most
 
 
@@ -60,7 +60,7 @@ def _length(change: AddDirection) -> float:
     return math.hypot(*change.vector) if change.length is None else change.length
 
 
-def _rounded(number: float) -> float:
+def rounded_up(number: float) -> float:
     """The next of 1, 2, 5, 10, … above a number."""
     size = 10.0 ** math.floor(math.log10(number))
     return next(one * size for one in (1.0, 2.0, 5.0, 10.0) if one * size >= number * (1 - 1e-9))

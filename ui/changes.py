@@ -8,6 +8,7 @@ import streamlit as st
 from analysis.spec import Spec, to_code
 from ui import state
 from ui.numbers import say_number
+from ui.step_words import STEP, step_words
 from ui.words import plain, shortened
 
 EDIT_LATENT = "edit_latent"
@@ -36,6 +37,8 @@ def change_words(recipe: Recipe) -> str:
     """A change in a few words."""
     from analysis.side_difference import recipe_words
 
+    if recipe.get("kind") == STEP:
+        return shortened(step_words(recipe), 100)
     if recipe.get("kind") != EDIT_LATENT:
         return shortened(recipe_words(recipe), 60)
     name, value = f"latent {recipe.get('latent')}", _said(recipe.get("value"))

@@ -20,6 +20,7 @@ from analysis.spec import Spec, read_spec, to_code
 from analysis.text_set import read_text_set
 from capture.errors import UserError
 from ui import resources
+from ui.fit_job import FIT
 from ui.job import JobKind, Outcome, Progress
 from ui.queue import Queue
 from ui.words import shortened
@@ -244,6 +245,7 @@ KINDS = {
     TRAIN: JobKind(TRAIN, "program", _train),
     TRAIN_SAE: JobKind(TRAIN_SAE, "program", _train_sae),
     DASHBOARD: JobKind(DASHBOARD, "model", _build_dashboard),
+    FIT.slug: FIT,
 }
 
 

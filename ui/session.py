@@ -51,4 +51,6 @@ class Session:
     """Whose jobs these are where nobody signs in; replaced by the id that the browser kept from earlier."""
     told: set[str] | None = None
     """Ended jobs that need no notice any more; None before the first look."""
+    drafts: dict[str, str] = field(default_factory=dict)
+    """What was typed into a box of the steering lab and could not be read, by the box."""
     recent: list[Spec] = field(default_factory=list)

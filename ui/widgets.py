@@ -64,3 +64,20 @@ def _set(option: Option, value: Any) -> None:
 def spoken(choice: str) -> str:
     """A choice as words: massive_activation is massive activation."""
     return choice.replace("_", " ")
+
+
+def free_option(option: Option, key: str) -> Any:
+    """The widget of an option that belongs to no lens; returns what is chosen."""
+    label = f"{option.label}, {option.unit}" if option.unit else option.label
+    place = f"{key}.{option.name}"
+    if option.choices:
+        first = option.choices.index(str(option.default))
+        return st.selectbox(label, option.choices, first, format_func=spoken, help=option.help, key=place)
+    if isinstance(option.default, bool):
+        return st.toggle(label, option.default, help=option.help, key=place)
+    if isinstance(option.default, str):
+        return st.text_input(label, option.default, help=option.help, key=place)
+    kind: Any = type(option.default)
+    limits = [None if one is None else kind(one) for one in (option.minimum, option.maximum)]
+    form = {} if kind is int else {"format": "%.5g"}
+    return st.number_input(label, *limits, option.default, help=option.help, key=place, **form)

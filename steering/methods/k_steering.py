@@ -6,8 +6,9 @@ J(x) = mean over avoided labels of g_k(x) − mean over target labels of g_k(x);
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -25,7 +26,9 @@ from steering.fit_rows import RowsAsked, row_options
 from steering.fitted import Fitted, Setting
 from steering.method import Method, Options, Progress
 from steering.row_spool import RowSpool, spooled
+from steering.shelf import find_shelved
 from steering.token_scope import EVERYWHERE, Ranges, change_within, read_ranges
+from steering.vector_folder import read_vectors
 
 HIDDEN = Option("hidden", "Hidden units", "Width of both hidden layers; the paper takes 128.", 128, 1.0, 1024.0)
 N_EPOCHS = Option("n_epochs", "Epochs", "How often the classifier sees every row.", 20, 1.0, 1000.0)
@@ -53,6 +56,8 @@ class GradientStep:
     n_steps: int = 1
     gamma: float = 1.0
     ranges: Ranges = EVERYWHERE
+    source: str = ""
+    """Digest of vectors on the shelf that have the classifier; the recipe then names it instead of holding it."""
 
     kind = "gradient_step"
 
@@ -102,11 +107,12 @@ class GradientStep:
         return slope.expand_as(x)
 
     def recipe(self) -> Recipe:
-        """Plain JSON with the classifier itself."""
+        """Plain JSON with the classifier itself, or with its digest where it is on the shelf."""
+        own = {"source": self.source} if self.source else {"layers": [_layer_recipe(one) for one in self.layers]}
         return {
             "kind": self.kind,
             "at": str(self.at),
-            "layers": [_layer_recipe(one) for one in self.layers],
+            **own,
             "targets": list(self.targets),
             "avoided": list(self.avoided),
             "strength": self.strength,
@@ -118,7 +124,8 @@ class GradientStep:
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> "GradientStep":
         """The intervention that a recipe describes."""
-        layers = tuple(_read_layer(one) for one in recipe["layers"])
+        source = str(recipe.get("source", ""))
+        layers = layers_from_shelf(source) if source else tuple(_read_layer(one) for one in recipe["layers"])
         for before, after in pairwise(layers):
             if len(before.bias) != len(after.weight):
                 raise ValueError("the classifier's layers do not fit each other")
@@ -134,7 +141,22 @@ class GradientStep:
             min(read_position(recipe["n_steps"]), 1000),
             read_number(recipe["gamma"]),
             read_ranges(recipe["ranges"]),
+            source,
         )
+
+
+def layers_from_shelf(digest: str) -> tuple[Layer, ...]:
+    """The classifier of a digest on the shelf; raises UserError where it is not there."""
+    one = find_shelved("vectors", digest)
+    return _held_layers(str(one.folder), one.digest)
+
+
+@lru_cache(maxsize=4)
+def _held_layers(folder: str, _digest: str) -> tuple[Layer, ...]:
+    layers = layers_of(read_vectors(Path(folder)))
+    if not layers:
+        raise UserError("These vectors have no classifier.", "Fit them by K-steering.")
+    return layers
 
 
 def _layer_recipe(layer: Layer) -> Recipe:

@@ -61,12 +61,14 @@ def behaviour_score(probability: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
 def ablations(session: ModelSession, vector: Float[Tensor, "d"]) -> tuple[ProjectOut, ...]:
     """The direction taken out wherever a block reads from or adds to the residual stream."""
     direction = as_direction(vector)
-    points = [
-        HookPoint(layer, site)
-        for layer in range(session.shape.n_layers)
-        for site in ("resid_pre", "attn_out", "mlp_out")
-    ]
-    return tuple(ProjectOut(point, direction) for point in points if session.has_site(point))
+    return tuple(ProjectOut(point, direction) for point in ablation_points(session))
+
+
+def ablation_points(session: ModelSession) -> tuple[HookPoint, ...]:
+    """The hook points at which blocks read from and add to the residual stream."""
+    sites = ("resid_pre", "attn_out", "mlp_out")
+    points = [HookPoint(layer, site) for layer in range(session.shape.n_layers) for site in sites]
+    return tuple(point for point in points if session.has_site(point))
 
 
 def opening_tokens(session: ModelSession, words: str) -> tuple[int, ...]:
