@@ -91,7 +91,7 @@ def score(
 
     fitted, contrast = read_vectors(folder), read_contrast(pairs)
     session = load_session(model)
-    question = _question(session, fitted, contrast, _texts(prompts), unit, n_null)
+    question = _question(session, fitted, contrast, read_texts(prompts), unit, n_null)
     found = evaluate(question, strength or STRENGTHS)
     typer.echo("\n".join(score_lines(found)))
     if keep:
@@ -145,7 +145,8 @@ def _part(contrast: "Contrast", half: Part) -> "Contrast":
     return contrast if half == "all" else contrast.halves()[0 if half == "first" else 1]
 
 
-def _texts(path: Path) -> list[str]:
+def read_texts(path: Path) -> list[str]:
+    """The texts of a JSON text set; raises UserError for what is none."""
     try:
         texts = json.loads(path.read_text("utf-8"))["texts"]
         if not isinstance(texts, list) or not all(isinstance(one, str) for one in texts):
