@@ -228,7 +228,7 @@ def plain_sentence(report: Mapping[str, Any], contestant: str) -> str:
         if found is not None:
             verdict = "beats" if found.low > 0 else "does not beat"
             said.append(
-                f"on {lines[part]['n']} concepts {part.replace('_', ' ')} it {verdict} the random vector "
+                f"of concepts {part.replace('_', ' ')} ({lines[part]['n']}) it {verdict} the random vector "
                 f"({found.mean:+.3f} of 2, 95 % {found.low:+.3f} to {found.high:+.3f})"
             )
     return f"{contestant}: {'; '.join(said)}." if said else f"{contestant}: nothing to compare with."
