@@ -21,6 +21,7 @@ from analysis.text_set import read_text_set
 from capture.errors import UserError
 from ui import resources
 from ui.fit_job import FIT
+from ui.hypernet_job import HYPERNET
 from ui.job import JobKind, Outcome, Progress
 from ui.queue import Queue
 from ui.words import shortened
@@ -174,11 +175,12 @@ def sae_training_command(recipe: Mapping[str, Any]) -> list[str]:
     fields = {**recipe["recipe"], **recipe["rows"]}
     return [
         *(sys.executable, "-m", "ui.child", "cli.py", "sae", "train", "--save-every-s", str(CHECKPOINT_S)),
-        *(part for name, value in {**said, **fields}.items() for part in _flag(name, value)),
+        *(part for name, value in {**said, **fields}.items() for part in flag(name, value)),
     ]
 
 
-def _flag(name: str, value: Any) -> tuple[str, ...]:
+def flag(name: str, value: Any) -> tuple[str, ...]:
+    """A field of a recipe as a flag of the command line."""
     spelled = name.replace("_", "-")
     if isinstance(value, bool):
         return (f"--{spelled}" if value else f"--no-{spelled}",)
@@ -246,6 +248,7 @@ KINDS = {
     TRAIN_SAE: JobKind(TRAIN_SAE, "program", _train_sae),
     DASHBOARD: JobKind(DASHBOARD, "model", _build_dashboard),
     FIT.slug: FIT,
+    HYPERNET.slug: HYPERNET,
 }
 
 
