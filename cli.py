@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from analysis.commands import dashboard, sparsity_law, terminal_progress
+from analysis.commands import dashboard, sparsity_law
 from capture.errors import UserError
+from capture.terminal_progress import terminal_progress
 from capture.written_file import write_file
 from data.recipes.training_recipe import TrainingRecipe
 from sae.commands import sae_app, with_fields

@@ -1,6 +1,5 @@
 """`python cli.py sae dashboard` and `sparsity-law`: what needs text sets and Reports; progress in a terminal."""
 
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from capture.errors import UserError
+from capture.terminal_progress import terminal_progress
 
 if TYPE_CHECKING:
     from capture.session import ModelSession
@@ -109,16 +109,6 @@ def sparsity_law(
     if out is not None:
         write_file(out, report.to_json().encode())
         typer.echo(f"Report written to {out}")
-
-
-def terminal_progress() -> Callable[[float, str], None]:
-    """Progress on one line of a terminal; silent where standard error is a file."""
-
-    def show(share: float, words: str) -> None:
-        if sys.stderr.isatty():
-            typer.echo(f"\r\x1b[2K{share:4.0%} {words}", nl=share >= 1, err=True)
-
-    return show
 
 
 def law_lines(numbers: Mapping[str, Any]) -> list[str]:

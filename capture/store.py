@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LIMIT_BYTES = 2 * 1024**3
 TIMINGS_KEPT_S = 30 * 24 * 3600
 LEAST_LIMIT_BYTES = 1000
-KINDS = ("report", "view", "statistics", "capture", "dashboard")
+KINDS = ("report", "view", "statistics", "capture", "dashboard", "tuning")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from capture.errors import UserError
 
 if TYPE_CHECKING:
     from steering.contrast_pairs import Contrast
-    from steering.evaluation import Evaluation
     from steering.fitted import Fitted
 
 # Modules that load torch are imported inside the commands, so that --help answers at once.
@@ -86,17 +85,26 @@ def score(
     """Print the dose-response on the pairs held out: concept score and null, KL, fluency. All are proxies."""
     from capture.models import load_session
     from steering.contrast_pairs import read_contrast
+    from steering.dose_table import score_lines
     from steering.evaluation import STRENGTHS, evaluate
     from steering.vector_folder import read_vectors, write_vectors
 
     fitted, contrast = read_vectors(folder), read_contrast(pairs)
     session = load_session(model)
-    question = _question(session, fitted, contrast, _texts(prompts), unit, n_null)
+    question = _question(session, fitted, contrast, read_texts(prompts), unit, n_null)
     found = evaluate(question, strength or STRENGTHS)
     typer.echo("\n".join(score_lines(found)))
     if keep:
         write_vectors(fitted, folder, found.to_json())
         typer.echo(f"Scores written to {folder / 'manifest.json'}")
+
+
+@steer_app.command("scores")
+def list_scores() -> None:
+    """List the judge-free scores, each with its formula; every one of them is a proxy."""
+    from steering.dose_table import formula_lines
+
+    typer.echo("\n".join(formula_lines()))
 
 
 def _question(session: Any, fitted: "Fitted", contrast: "Contrast", prompts: list[str], unit: str, n_null: int) -> Any:
@@ -137,7 +145,8 @@ def _part(contrast: "Contrast", half: Part) -> "Contrast":
     return contrast if half == "all" else contrast.halves()[0 if half == "first" else 1]
 
 
-def _texts(path: Path) -> list[str]:
+def read_texts(path: Path) -> list[str]:
+    """The texts of a JSON text set; raises UserError for what is none."""
     try:
         texts = json.loads(path.read_text("utf-8"))["texts"]
         if not isinstance(texts, list) or not all(isinstance(one, str) for one in texts):
@@ -165,29 +174,3 @@ def fit_lines(fitted: "Fitted") -> list[str]:
         lines.append(f"{at}: length {float(vector.norm()):.4g}, mean activation {fitted.mean_norms[at]:.4g}")
     own = ("condition", "f1", "chosen", "clean_score", "heads", "components", "explained_variance", "training_accuracy")
     return lines + [f"{name}: {json.dumps(fitted.facts[name])}" for name in own if name in fitted.facts]
-
-
-def score_lines(found: "Evaluation") -> list[str]:
-    """The dose-response as a table."""
-    lines = [f"AUROC of held-out projections at {at}: {area:.3f}" for at, area in found.auroc.items()]
-    lines.append(
-        "strength  concept (95 %)              wrong way  null random/shuffled  KL      perplexity ×  repeated"
-    )
-    for one in found.doses:
-        c = one.concept
-        lines.append(
-            f"{one.strength:<9g} {c.mean:+.3f} ({c.low:+.3f} to {c.high:+.3f})  {one.anti_steerable:8.0%}   "
-            f"{_signed(one.null_random)} / {one.null_shuffled:+.3f}      {one.kl:.3f}   {one.perplexity_ratio:10.2f}  "
-            f"{one.repetition:8.0%}"
-        )
-    unit = found.facts["unit"]
-    word = "steers: its interval lies above both nulls" if found.steers else "does not steer above both nulls"
-    if found.chosen:
-        lines.append(f"Chosen on the other half within a KL of 0.1: {found.chosen:g} ({unit}); there it {word}.")
-    else:
-        lines.append("On the other half no strength tried raises the concept score within a KL of 0.1.")
-    return [*lines, "Concept: nats per token. Every score is a proxy; formulas stand in steering/scores.py."]
-
-
-def _signed(value: float | None) -> str:
-    return "     –" if value is None else f"{value:+.3f}"

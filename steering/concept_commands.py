@@ -19,6 +19,7 @@ DATA = Path(__file__).resolve().parent.parent / "data"
 SAMPLING = "data.recipes.sampling"
 """Where continuations are drawn; it is beside this room, not below it, so it is known by its name alone."""
 Kind = Literal["folder", "labels", "axbench"]
+Model = Annotated[str, typer.Option(help="Bundled name, transformers folder or hub name.")]
 
 
 @concepts_app.command("make")
@@ -92,6 +93,43 @@ def show(
         for example in some:
             words = f"{example.prompt}|{example.text}".replace("\n", " / ")
             typer.echo(f"{sign} {'evaluation' if example.is_for_evaluation else 'fit':<10} {words}")
+
+
+@concepts_app.command("evaluate")
+def evaluate(
+    out: Annotated[Path, typer.Option(help="JSON report to write; rows are kept beside it, and a run goes on there.")],
+    named: Annotated[str, typer.Option("--concepts", help="A bundled set, or a JSON file of concepts.")] = "stories",
+    hypernetwork: Annotated[
+        list[str] | None, typer.Option(help="Hypernetwork to compare: name or digest on the shelf, or folder; repeat.")
+    ] = None,
+    contestant: Annotated[list[str] | None, typer.Option(help="What else to compare; repeat. All without any.")] = None,
+    n_held_in: Annotated[int, typer.Option(help="Concepts held in; 0 for all.", min=0)] = 0,
+    n_held_out: Annotated[int, typer.Option(help="Concepts held out; 0 for all.", min=0)] = 0,
+    strength: Annotated[list[float] | None, typer.Option(help="Strength to try, in mean norms; repeat.")] = None,
+    hook: Annotated[str | None, typer.Option(help="Hook point; that of the SAE unless given.")] = None,
+    sae: Annotated[str | None, typer.Option(help="SAE whose latents compete; that of the bundled model.")] = None,
+    prompts: Annotated[Path | None, typer.Option(help="JSON text set of prompts, where the set has none.")] = None,
+    model: Model = "stories",
+    threads: Annotated[int, typer.Option(help="Threads of torch.", min=1)] = 1,
+) -> None:
+    """Compare what steers to concepts: hypernetworks, mean difference, ReFT-r1, SAE latent, prompting, chance."""
+    import torch
+
+    from capture.models import load_session
+    from steering.commands import read_texts
+    from steering.concept_comparison import compared
+    from steering.concept_evaluation import STRENGTHS, arena_of
+    from steering.concept_report import Asked, evaluate_concepts, plain_sentence, report_lines
+    from steering.concepts import read_concepts
+
+    torch.set_num_threads(threads)
+    session, found = load_session(model), read_concepts(named)
+    at, contestants = compared(session, hook, sae, hypernetwork or [], contestant or [])
+    arena = arena_of(session, found, at, read_texts(prompts) if prompts else (), strength or STRENGTHS)
+    asked = Asked(arena, found, contestants, n_held_in, n_held_out)
+    report = evaluate_concepts(asked, out, lambda share, words: typer.echo(f"{share:4.0%} {words}"))
+    sentences = [plain_sentence(report, one.name) for one in contestants if one.vector is not None]
+    typer.echo("\n".join([*report_lines(report), *sentences, f"Report written to {out}"]))
 
 
 def _sha256(path: Path) -> str | None:

@@ -1,40 +1,55 @@
-"""Formulas of the judge-free scores; each is a proxy for what a reader would say.
-
-Concept after Pres et al. 2024 (arXiv 2410.17245), the anti-steerable share after Tan et al. 2024 (arXiv 2407.12404),
-KL budget after Arditi et al. 2024 (arXiv 2406.11717).
-"""
+"""The judge-free scores, computed; `proxies` says each one's formula, unit and source."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from steering.proxies import FULL_CONCEPT, FULL_LOSS, MAX_KL, MAX_RATIO, N_GRAM
+
 N_RESAMPLES = 1000
-MAX_RATIO = 4.0
-"""Perplexity ratio at which nothing is left of fluency."""
-KL_BUDGET = 0.1
+LEAST_GAP = 1e-12
+"""What two probabilities that by rounding add up to 1 or more are taken to leave."""
+Draws = Int[np.ndarray, "draws n"]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and the middle 95 % of its bootstrap."""
+    """A value and the middle 95 % of its bootstrap."""
 
     mean: float
     low: float
     high: float
 
 
+def bootstrap(statistic: Callable[[Draws], Float[np.ndarray, "draws"]], n: int, seed: int = 0) -> Interval:
+    """A statistic of n things and its interval over resampled ones; it is given the places that were drawn."""
+    draws = np.random.default_rng(seed).integers(n, size=(N_RESAMPLES, n))
+    low, high = np.quantile(statistic(draws), [0.025, 0.975])
+    return Interval(float(statistic(np.arange(n)[None])[0]), float(low), float(high))
+
+
 def interval(values: Sequence[float], seed: int = 0) -> Interval:
     """Mean of the values and its interval over resampled values."""
     given = np.asarray(values, dtype=float)
-    draw = np.random.default_rng(seed)
-    means = given[draw.integers(len(given), size=(N_RESAMPLES, len(given)))].mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(float(given.mean()), float(low), float(high))
+    return bootstrap(lambda draws: given[draws].mean(axis=1), len(given), seed)
+
+
+def perplexity_ratio(
+    losses: Sequence[float], n_tokens: Sequence[int], clean_losses: Sequence[float], n_clean: Sequence[int]
+) -> Interval:
+    """Perplexity of steered texts over that of clean ones, from each text's mean loss; interval over the prompts."""
+    steered, clean, n, n_0 = (np.asarray(one, float) for one in (losses, clean_losses, n_tokens, n_clean))
+
+    def statistic(draws: Draws) -> Float[np.ndarray, "draws"]:
+        loss, loss_0 = ((a * b)[draws].sum(1) / b[draws].sum(1) for a, b in ((steered, n), (clean, n_0)))
+        return np.exp(loss - loss_0)
+
+    return bootstrap(statistic, len(steered))
 
 
 def auroc(positive: Float[Tensor, "p"], negative: Float[Tensor, "n"]) -> float:
@@ -49,7 +64,7 @@ def concept(
     negative: Sequence[float],
     negative_clean: Sequence[float],
 ) -> list[float]:
-    """C of each pair: [ll_m(D+) − ll_0(D+)] − [ll_m(D−) − ll_0(D−)], nats per token."""
+    """C of each pair, from mean log-likelihoods per token."""
     return [
         (up - up_clean) - (down - down_clean)
         for up, up_clean, down, down_clean in zip(positive, positive_clean, negative, negative_clean, strict=True)
@@ -61,6 +76,23 @@ def anti_steerable(concepts: Sequence[float]) -> float:
     return sum(one < 0 for one in concepts) / len(concepts)
 
 
+def slope(strengths: Sequence[float], concepts: Sequence[float]) -> float:
+    """Slope of C in the strength near 0, by least squares through 0 over the two smallest strengths but 0."""
+    near = sorted((abs(m), m, c) for m, c in zip(strengths, concepts, strict=True) if m)[:2]
+    return sum(m * c for _, m, c in near) / sum(m * m for _, m, _ in near)
+
+
+def preference_odds(loss_positive: float, loss_negative: float) -> float:
+    """Log-odds of the wanted text against the other, from summed negative log-likelihoods in nats."""
+    return loss_negative - loss_positive
+
+
+def utility_odds(loss_positive: float, loss_negative: float) -> float:
+    """Log-odds of either of the two texts against all others, from summed negative log-likelihoods in nats."""
+    either = min(float(np.logaddexp(-loss_positive, -loss_negative)), -LEAST_GAP)
+    return either - math.log(-math.expm1(either))
+
+
 def kl(clean: Float[Tensor, "pos d_vocab"], changed: Float[Tensor, "pos d_vocab"]) -> float:
     """Mean KL(clean ‖ changed) over positions, in nats, from log-probabilities."""
     # 0 · log 0 is 0; a rounding error may leave a tiny negative sum.
@@ -68,21 +100,38 @@ def kl(clean: Float[Tensor, "pos d_vocab"], changed: Float[Tensor, "pos d_vocab"
     return max(0.0, float(parts.sum(dim=-1).mean()))
 
 
-def repeated_share(tokens: Sequence[int], n: int = 4) -> float:
-    """Share of n-grams that were there before: loops have a low perplexity, and are not fluent."""
+def distinct(tokens: Sequence[int], n: int) -> float:
+    """Different n-grams over n-grams, in [0, 1]; 1 for a text that is too short to have one."""
     grams = [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]
-    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+    return len(set(grams)) / len(grams) if grams else 1.0
+
+
+def repeated_share(tokens: Sequence[int], n: int = N_GRAM) -> float:
+    """Share of n-grams that were there before: loops have a low perplexity, and are not fluent."""
+    return 1 - distinct(tokens, n)
 
 
 def fluency(ratio: float, excess_repetition: float = 0.0) -> float:
-    """F = 2 · clip(1 − ln(ratio) / ln 4, 0, 1) · (1 − excess repetition), in [0, 2]."""
-    share = 1 - math.log(ratio) / math.log(MAX_RATIO)
-    return 2 * min(1.0, max(0.0, share)) * (1 - min(1.0, max(0.0, excess_repetition)))
+    """F, in [0, 2]."""
+    return 2 * _clip(1 - math.log(ratio) / math.log(MAX_RATIO)) * (1 - _clip(excess_repetition))
 
 
-def chosen_strength(
-    strengths: Sequence[float], concepts: Sequence[float], kls: Sequence[float], budget: float = KL_BUDGET
-) -> float:
-    """The strength with the highest concept score of those within the KL budget; 0 where none raises it."""
-    allowed = [(c, s) for s, c, cost in zip(strengths, concepts, kls, strict=True) if cost <= budget and c > 0]
-    return max(allowed)[1] if allowed else 0.0
+def concept_map(concept_score: float) -> float:
+    """The concept score, in [0, 2]."""
+    return 2 * _clip(concept_score / FULL_CONCEPT)
+
+
+def instruct(kl_nats: float, relevance: float = 0.0) -> float:
+    """What the side effect and the loss of relevance leave, in [0, 2]."""
+    return 2 * _clip(1 - kl_nats / MAX_KL) * _clip(1 + relevance / FULL_LOSS)
+
+
+def harmonic_mean(values: Sequence[float]) -> float:
+    """Harmonic mean of values from 0 on; 0 where any is 0."""
+    lowest = min(values)
+    # By shares of the lowest one: 1 over the tiniest float would be infinite.
+    return 0.0 if lowest <= 0 else len(values) * lowest / sum(lowest / one for one in values)
+
+
+def _clip(share: float) -> float:
+    return min(1.0, max(0.0, share))

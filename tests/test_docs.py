@@ -16,6 +16,7 @@ from capture.store_views import VIEWS
 from sae.formats import openai
 from sae.library import FOLDER_FORMATS, WRITERS
 from steering.method import NEEDS, methods
+from steering.proxies import PROXIES
 from steering.vector_folder import SCHEMA_VERSION
 from tests.models import FAMILIES
 
@@ -80,6 +81,10 @@ def test_the_table_of_changes_has_every_kind_of_intervention():
 def test_the_table_of_steering_methods_has_every_one_as_it_says_of_itself():
     wanted = [[f"`{one.slug}`", NEEDS[one.needs], one.fitted_by, one.paper] for one in methods().values()]
     assert rows("Steering methods") == wanted
+
+
+def test_the_table_of_steering_scores_has_every_one_with_its_formula():
+    assert rows("Steering scores") == [[one.label, one.unit, one.formula, one.source] for one in PROXIES]
 
 
 def test_the_format_table_has_the_versions_that_are_written():

@@ -21,6 +21,7 @@ KINDS = {
     "statistics": ("Statistics", "Where a measurement that was stopped goes on."),
     "capture": ("Captures", "Whole activations, where a script asked to keep them."),
     "dashboard": ("Dashboards", "Statistics and examples of an SAE's latents. Labels are kept apart, for good."),
+    "tuning": ("Tunings", "The points of auto-tune's sweeps: one that was stopped goes on from them."),
 }
 MAX_VIEWS = 50
 LIST_PX = 320

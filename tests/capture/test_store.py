@@ -153,7 +153,7 @@ def test_clearing_one_kind_leaves_the_others(store):
 
 
 def test_clearing_an_unknown_kind_names_the_known_ones(store):
-    with pytest.raises(UserError, match="report, view, statistics, capture, dashboard"):
+    with pytest.raises(UserError, match="report, view, statistics, capture, dashboard, tuning"):
         store.clear("everything")
 
 
@@ -212,6 +212,7 @@ def test_contents_count_objects_and_bytes_of_each_kind(store):
         ("statistics", 0, 0),
         ("capture", 1, 24),
         ("dashboard", 0, 0),
+        ("tuning", 0, 0),
     ]
 
 
@@ -246,7 +247,7 @@ def test_threads_that_keep_and_read_the_same_keys_do_not_disturb_each_other(stor
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert [row.n for row in store.contents()] == [1, 0, 0, 16, 0]
+    assert [row.n for row in store.contents()] == [1, 0, 0, 16, 0, 0]
 
 
 def test_a_write_that_fails_leaves_no_half(store):

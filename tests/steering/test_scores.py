@@ -1,36 +1,38 @@
-"""Scores keep the facts of core-methods 4.4 and 4.5, and the strength is chosen without the half that is reported."""
+"""Scores keep the facts of core-methods 4.3 to 4.5, each computed as written out here."""
 
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from capture.errors import UserError
-from steering import evaluation
-from steering.contrast_pairs import Example, contrast_of
-from steering.evaluation import Prompts, Question, evaluate, neutral_prompts
-from steering.fit_rows import FitText
-from steering.fitted import Setting
-from steering.fitting import fit_method
-from steering.method import methods
-from steering.null_vectors import as_long_as, exchanged, random_fits, shuffled_fits
+from steering.dose import Half, budget_strength, dose, halves, knee
 from steering.scores import (
     anti_steerable,
     auroc,
-    chosen_strength,
+    bootstrap,
     concept,
+    concept_map,
+    distinct,
     fluency,
+    harmonic_mean,
+    instruct,
     interval,
     kl,
+    perplexity_ratio,
+    preference_odds,
     repeated_share,
+    slope,
+    utility_odds,
 )
-from tests.steering.planted import AT, DOWN, planted_pairs, planted_session
+from steering.scoring import Values, Written
 
-SMALL = (-0.002, 0.002)
-"""Strengths within the KL budget, one of which raises the concept score."""
 SCORES = st.lists(st.integers(-20, 20), min_size=1, max_size=12).map(lambda some: torch.tensor(some).double())
+MARKS = st.lists(st.floats(0, 2), min_size=1, max_size=4)
 
 
 @given(SCORES, SCORES)
@@ -82,95 +84,109 @@ def test_an_interval_holds_its_mean_and_narrows_with_more_values():
     assert interval([3.0] * 5).low == interval([3.0] * 5).high == 3.0
 
 
-def test_the_strength_with_the_most_concept_within_the_budget_is_chosen():
-    assert chosen_strength([0.1, 0.2, 0.4], [0.1, 0.3, 0.9], [0.01, 0.09, 0.5]) == 0.2
-    assert chosen_strength([0.1, 0.2], [-0.1, -0.3], [0.0, 0.0]) == 0.0
+@given(MARKS, st.floats(0, 1))
+def test_the_harmonic_mean_is_symmetric_bounded_monotone_and_zero_with_any_zero(marks, more):
+    """Fact 4.5 (12), and the checks of 4.3."""
+    mean = harmonic_mean(marks)
+    assert math.isclose(harmonic_mean(marks[::-1]), mean, rel_tol=1e-12)
+    assert harmonic_mean([*marks, 0.0]) == 0.0
+    assert mean == 0.0 if 0.0 in marks else min(marks) * (1 - 1e-12) <= mean <= max(marks) * (1 + 1e-12)
+    assert harmonic_mean([marks[0] + more, *marks[1:]]) >= mean * (1 - 1e-12)
 
 
-@pytest.fixture(scope="module")
-def question():
-    session, pairs = planted_session(), planted_pairs(8)
-    fitting, held_out = pairs.halves()
-    method = methods()["mean_difference"]
-
-    def refit(contrast):
-        return fit_method(method, session, contrast, [0], {"positions": "all"}, "resid_pre")
-
-    setting = Setting(unit="relative", ranges=((1, None),))
-    prompts = ("Once upon", "The bear", "A moon")
-    return Question(session, method, refit(fitting), fitting, held_out, prompts, setting, refit, n_null=2)
+@pytest.mark.parametrize(
+    ("marks", "mean"), [((2.0, 1.0, 2.0), 1.5), ((1.0, 1.0, 2.0), 1.2), ((2.0, 2.0, 2.0), 2), ((0.0, 2.0, 2.0), 0)]
+)
+def test_the_harmonic_means_of_axbench(marks, mean):
+    assert harmonic_mean(marks) == pytest.approx(mean)
 
 
-@pytest.fixture(scope="module")
-def found(question):
-    return evaluate(question, (0.0, 0.5))
+@pytest.mark.parametrize(("losses", "odds"), [((2.0, 3.0), (1, -1.482)), ((2.5, 2.5), (0, -1.6275))])
+def test_preference_and_utility_odds_of_known_losses(losses, odds):
+    """The checks of 4.4."""
+    assert (preference_odds(*losses), utility_odds(*losses)) == pytest.approx(odds, abs=5e-4)
 
 
-def test_at_strength_zero_nothing_changes(found):
-    """Facts 4.5 (1), (14): C(0) = 0, KL(0) = 0, F(0) at its most."""
-    zero, half = found.doses
-    assert (zero.concept.mean, zero.kl, zero.perplexity_ratio, zero.repetition) == (0.0, 0.0, 1.0, 0.0)
-    assert zero.fluency == 2.0
-    assert (zero.null_random, zero.null_shuffled) == (0.0, 0.0)
-    assert half.kl > 0
-    assert half.concept.mean != 0
+def test_utility_odds_stay_finite_for_long_texts_and_where_two_masses_reach_one():
+    assert utility_odds(4000.0, 4001.0) == pytest.approx(-4000 + math.log1p(math.exp(-1)))
+    assert math.isfinite(utility_odds(0.0, 0.0))
 
 
-def test_a_planted_direction_tells_held_out_texts_apart(found):
-    assert found.auroc == {str(AT): 1.0}
-    assert found.facts["n_held_out"] == 4
+def test_the_slope_near_zero_is_that_of_the_two_smallest_strengths():
+    assert slope([0.4, -0.1, 0.2], [9.0, -0.3, 0.4]) == pytest.approx((0.03 + 0.08) / 0.05)
+    assert slope([0.0, 0.5], [0.0, 1.0]) == 2.0
 
 
-def test_log_likelihoods_are_those_of_one_text_at_a_time(question):
-    session = question.session
-    texts = [FitText(session.tokens("ABC QR", True), 2), FitText(session.tokens("the moon was", True), 1)]
-    plain = [-float(session.loss(text.tokens)[text.start - 1 :].mean()) for text in texts]
-    assert evaluation.log_likelihoods(session, texts) == pytest.approx(plain, abs=1e-5)
+def test_the_maps_reach_from_nothing_to_two():
+    assert [concept_map(one) for one in (-1.0, 0.0, math.log(2) / 2, 5.0)] == pytest.approx([0, 0, 1, 2])
+    assert [instruct(one) for one in (0.0, 0.1, 0.2, 9.0)] == pytest.approx([2, 1, 0, 0])
+    assert instruct(0.1, -math.log(2) / 2) == pytest.approx(0.5)
+    assert instruct(0.0, 3.0) == 2.0
 
 
-def test_the_null_vectors_are_as_long_as_the_fitted_ones(question):
-    length = float(question.fitted.vectors[AT].norm())
-    nulls = random_fits(question.fitted, 2) + shuffled_fits(question.fitted_on, question.refit, 2)
-    lengths = [float(as_long_as(question.fitted, one).vectors[AT].norm()) for one in nulls]
-    assert lengths == pytest.approx([length] * 4, rel=1e-5)
+def test_distinct_counts_different_grams():
+    assert distinct([1, 2, 1, 2, 1], 2) == 0.5
+    assert (distinct([], 2), distinct([5], 2)) == (1.0, 1.0)
 
 
-def test_exchanging_by_lot_keeps_the_labels_in_their_places():
-    pairs = planted_pairs(2)
-    turned = exchanged(pairs, [0, 1])
-    assert [one.label for one in turned.examples] == ["up", "down"] * 2
-    texts = [one.text for one in pairs.examples]
-    assert [one.text for one in turned.examples] == [texts[0], texts[1], texts[3], texts[2]]
+def test_a_perplexity_ratio_weighs_texts_by_their_tokens():
+    found = perplexity_ratio([2.0, 1.0], [1, 3], [1.0, 1.0], [2, 2])
+    assert found.mean == pytest.approx(math.exp(1.25 - 1.0))
+    assert found.low == pytest.approx(1.0)
+    assert found.high == pytest.approx(math.e)
 
 
-def test_the_chosen_strength_never_sees_the_reported_half(question, monkeypatch):
-    """Fact 4.5 (15): poison held-out pairs and every reporting prompt; the choice must not move."""
-    poisoned = contrast_of("p", ("up", "down"), [Example("qq", "up"), Example("xx", "down")] * 4, True)
-    honest, plain = evaluate(question, SMALL), evaluation.side_effect
-    monkeypatch.setattr(
-        evaluation, "side_effect", lambda *given: [k if n % 2 == 0 else 99.0 for n, k in enumerate(plain(*given))]
-    )
-    other = evaluate(Question(**{**vars(question), "held_out": poisoned}), SMALL)
-    assert other.chosen == honest.chosen != 0
-    assert other.doses[1].kl == 99.0
-    assert other.doses[1].concept != honest.doses[1].concept
-
-
-def test_neutral_prompts_are_continued_by_the_clean_model(question):
-    session = question.session
-    prompts = neutral_prompts(session, ("The bear",), True, 5)
-    assert isinstance(prompts, Prompts)
-    assert prompts.continued[0] == prompts.tokens[0] + session.generate(
-        prompts.tokens[0], 5, seed=0, temperature=1.0, top_p=1.0
-    )
-    with pytest.raises(UserError, match="none was given"):
-        neutral_prompts(session, (), True)
-
-
-def test_shuffled_fits_exchange_exactly_half_of_the_pairs(question):
-    """With more on one side a fit brought to full length would be the true direction again."""
+def test_a_bootstrap_draws_places_again_and_again():
     seen = []
-    shuffled_fits(planted_pairs(8), lambda contrast: seen.append(contrast) or question.fitted, 5)
-    turned = [sum(one.text[0] in DOWN for one in contrast.examples[::2]) for contrast in seen]
-    assert turned == [4] * 5
-    assert len({contrast.digest() for contrast in seen}) > 1
+    bootstrap(lambda draws: seen.append(draws) or draws.mean(axis=1), 5)
+    assert seen[0].shape == (1000, 5)
+    assert set(np.unique(seen[0])) == set(range(5))
+    assert seen[1].tolist() == [[0, 1, 2, 3, 4]]
+
+
+DOSE_WRITTEN = Written((1.0, 1.0), (4, 4), (0.0, 0.0), (1.0, 1.0), (0.0, 0.0))
+BOTH = Half((0, 1), (0, 1))
+
+
+def dose_at(strength, concept_score, kl_nats):
+    values = Values((concept_score,) * 2, (0.0,) * 2, (0.0,) * 2, (kl_nats,) * 2, (0.0,) * 2, DOSE_WRITTEN)
+    return dose(strength, None, values, DOSE_WRITTEN, BOTH)
+
+
+def test_the_knee_is_the_best_overall_score_within_the_budget():
+    doses = [dose_at(0.1, 0.1, 0.01), dose_at(0.2, 0.3, 0.05), dose_at(0.3, 0.35, 0.099), dose_at(0.4, 9.0, 0.101)]
+    assert knee(doses).strength == 0.2
+    assert doses[1].overall == pytest.approx(harmonic_mean([2 * 0.3 / math.log(2), 2.0, 1.5]))
+    assert knee(doses[3:]) is None
+    assert knee([dose_at(0.1, -0.1, 0.0)]) is None
+
+
+def test_without_pairs_the_knee_is_the_strongest_within_the_budget():
+    doses = [replace(dose_at(one, 0.0, one / 2), overall=None, concept=None) for one in (0.1, 0.2, 0.4)]
+    assert knee(doses).strength == 0.2
+
+
+def test_the_strength_at_the_budget_lies_on_the_line_between_two_doses():
+    doses = [dose_at(0.1, 0.1, 0.02), dose_at(0.2, 0.1, 0.22)]
+    assert budget_strength(doses) == pytest.approx(0.14)
+    assert budget_strength(doses[:1]) is None
+    assert budget_strength(doses[1:]) == pytest.approx(0.2 * 0.1 / 0.22)
+
+
+def test_halves_take_every_second_pair_and_prompt():
+    assert halves(3, 4) == (Half((0, 2), (0, 2)), Half((1,), (1, 3)))
+    assert halves(0, 2) == (Half((), (0,)), Half((), (1,)))
+    with pytest.raises(UserError, match="two pairs are needed; 1 was given"):
+        halves(1, 4)
+
+
+@given(st.lists(st.floats(-9, 9), min_size=2, max_size=2))
+def test_a_dose_looks_at_nothing_of_the_other_half(poison):
+    """Fact 4.5 (15), for every score at once."""
+    clean = Values((0.1, 0.2), (1.0, 2.0), (3.0, 4.0), (0.5, 0.6), (0.7, 0.8), DOSE_WRITTEN)
+    spoilt = {name: (some[0], poison[0]) for name, some in vars(clean).items() if name != "written"}
+    written = Written(**{name: (some[0], type(some[1])(poison[1])) for name, some in vars(DOSE_WRITTEN).items()})
+    half = Half((0,), (0,))
+    assert dose(1.0, None, Values(**spoilt, written=written), written, half) == dose(
+        1.0, None, clean, DOSE_WRITTEN, half
+    )
