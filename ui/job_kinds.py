@@ -27,6 +27,7 @@ from ui.queue import Queue
 from ui.words import shortened
 
 if TYPE_CHECKING:
+    from analysis.lens import Partial
     from analysis.pipeline import Answer, Load
 
 MEASURE = "measure"
@@ -48,13 +49,16 @@ class NotKept(Exception):
     """Raised in place of loading a model, where only what is kept was asked for."""
 
 
-def answers_of(asked: Spec, load: "Load", progress: Progress) -> "tuple[Answer, ...]":
+def answers_of(
+    asked: Spec, load: "Load", progress: Progress, on_partial: "Partial | None" = None
+) -> "tuple[Answer, ...]":
     """The answer of the Spec's lens, or of every lens for a page that is none; imports what measuring needs."""
     progress(0.0, "starting the engine")
     resources.warm_up()
     from analysis import whole_view
+    from analysis.lens import no_partial
 
-    return whole_view.answers_of(asked, load, resources.store(), progress)
+    return whole_view.answers_of(asked, load, resources.store(), progress, on_partial or no_partial)
 
 
 def kept_answers(asked: Spec, progress: Progress) -> "tuple[Answer, ...] | None":
