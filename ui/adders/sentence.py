@@ -46,7 +46,8 @@ def draw(asked: Spec) -> None:
     with boundary("making a vector from the sentence"):
         from steering.sentence_vector import load_hypernetwork, sentence_vector
 
-        session = resources.load(asked.model, asked.dtype)
+        with st.spinner("Loading the model"):
+            session = resources.load(asked.model, asked.dtype)
         _, trained = load_hypernetwork(one.digest)
         prompt = session.tokens(asked.text, asked.bos) if asked.text else ()
         found = sentence_vector(trained, session, sentence, prompt)
