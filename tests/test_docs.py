@@ -15,6 +15,7 @@ from capture.models import catalogue
 from capture.store_views import VIEWS
 from sae.formats import openai
 from sae.library import FOLDER_FORMATS, WRITERS
+from steering import hypernetwork_folder
 from steering.method import NEEDS, methods
 from steering.proxies import PROXIES
 from steering.vector_folder import SCHEMA_VERSION
@@ -92,6 +93,7 @@ def test_the_format_table_has_the_versions_that_are_written():
     assert versions["Spec"] == str(SPEC_VERSION)
     assert versions["Report"] == str(REPORT_VERSION)
     assert versions["steering vectors"] == str(SCHEMA_VERSION)
+    assert versions["hypernetwork"] == str(hypernetwork_folder.SCHEMA_VERSION)
 
 
 def test_the_kernel_table_has_every_function_that_has_a_reference():

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TITLE, ORDER = "Sentence", 15
 KEY = "steerscope.add.sentence"
-N_SHOWN = 6
+N_SHOWN, N_LATENTS, N_OF_LATENT = 6, 3, 2
 VARIANTS = {
     "no_context": "reads the sentence",
     "in_context": "reads the prompt and the sentence",
@@ -37,11 +37,11 @@ def draw(asked: Spec) -> None:
     sentence = st.text_input(
         "Sentence",
         placeholder="make it about the sea",
-        help="What the text is to be steered towards, in a few words. Press Enter to see its vector.",
+        help="What the text is to be steered towards, in a few words.",
         key=f"{KEY}.text",
     )
     if not sentence or not sentence.strip():
-        caption("Type what the text is to be about, such as: make it about the sea.")
+        caption("Press Enter to see the vector, what it promotes, and what it is near.")
         return
     with boundary("making a vector from the sentence"):
         from steering.sentence_vector import load_hypernetwork, sentence_vector
@@ -107,29 +107,36 @@ def _show(found: "SentenceVector", session: "ModelSession", trained: "TrainedHyp
         "near concept": f"{found.nearest}, distance {found.distance:.2f}",
         "length": f"{say_number(found.norm)}, {found.norm / found.mean_norm:.2f} × mean norm",
     }
-    st.table({"": rows}, border="horizontal")
+    st.table({"": list(rows), " ": list(rows.values())}, border="horizontal", hide_index=True, hide_header=True)
     is_own = trained.recipe.variant == "no_context"
     reads = "" if is_own else " Here for the text of this view; it is made anew for each prompt."
-    caption(f"At {found.at}. Tokens: the direct path to the logits. Numbers beside names are cosines.{reads}")
+    caption(
+        f"At {found.at}. Tokens: the direct path to the logits, those of latents in brackets. Numbers: cosines.{reads}"
+    )
 
 
 def _tokens(weights: list[tuple[int, float]], session: "ModelSession") -> str:
     texts = session.token_texts([token for token, _ in weights])
-    return "  ".join(plain(marked(text)) for text in texts)
+    return " ".join(f"`{marked(text).replace('`', 'ˋ')}`" for text in texts)
 
 
 def _latents(found: "SentenceVector", session: "ModelSession") -> str:
     from capture.errors import UserError
     from sae.shelf import load_shelved, shelved
-    from steering.sentence_vector import nearest_latents
+    from steering.sentence_vector import nearest_latents, promoted_tokens
 
     for one in shelved():
         if one.fits(session.fingerprint) and (one.facts.hook_point_out or one.facts.hook_point) == str(found.at):
             try:
-                near = nearest_latents(found.vector, load_shelved(one.digest), 3)
+                sae = load_shelved(one.digest)
             except UserError:
                 continue
-            return ", ".join(f"{latent} {cosine:+.2f}" for latent, cosine in near)
+            near = nearest_latents(found.vector, sae, N_LATENTS)
+            rows = [promoted_tokens(sae.W_dec[latent].detach(), session, N_OF_LATENT)[0] for latent, _ in near]
+            return ", ".join(
+                f"{latent} {cosine:+.2f} ({_tokens(row, session)})"
+                for (latent, cosine), row in zip(near, rows, strict=True)
+            )
     return "no SAE of this hook point"
 
 
