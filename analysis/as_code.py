@@ -67,11 +67,11 @@ def asked_of_lenses(spec: Spec) -> tuple[Spec, ...]:
 
     Options at their defaults are left out, and so is what the numbers do not depend on.
     """
-    from analysis.lens import find_lens, known_lenses, lenses
+    from analysis.lens import find_lens, known_lenses, unasked_lenses
 
     plain = spec.with_(pins={}, fingerprint="")
     if spec.lens not in known_lenses():
-        return tuple(plain.with_(lens=slug, options={}) for slug in lenses())
+        return tuple(plain.with_(lens=slug, options={}) for slug in unasked_lenses())
     return (plain.with_(options=_changed(find_lens(spec.lens).options, spec.options)),)
 
 

@@ -23,6 +23,12 @@ BY_LAYER_AND_TOKEN = ("layer", "pos")
 Options = Mapping[str, OptionValue]
 Progress = Callable[[float, str], None]
 """Called with the share done, in [0, 1], and a few words; raises to cancel."""
+Partial = Callable[[Mapping[str, Any]], None]
+"""Called with what there is of an answer so far, for whoever watches it come; it decides nothing."""
+
+
+def no_partial(so_far: Mapping[str, Any]) -> None:
+    """A partial answer that nobody watches."""
 
 
 @runtime_checkable
@@ -53,6 +59,7 @@ class Subject:
     """Changes that every forward pass of the lens is made under."""
     checkpoint: Checkpoint | None = None
     """Where a long measurement leaves what it has, so that a stop loses seconds."""
+    on_partial: Partial = no_partial
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,8 @@ class Lens:
     settle: Callable[[Options, str], Options] = lambda options, fingerprint: options
     """The options with names and defaults replaced by what they mean for the model of a fingerprint today, such as the
     digest of an SAE; the Report is kept under these, and says them."""
+    is_run_unasked: bool = True
+    """Whether What stands out measures it too; not so one that writes text, which takes long and depends on a seed."""
 
     @property
     def is_comparable(self) -> bool:
@@ -148,6 +157,11 @@ AnyLens = Lens | ReportLens | SeriesLens
 def lenses() -> dict[str, Lens]:
     """Every lens by slug: each module of this package that has a `LENS`."""
     return {lens.slug: lens for lens in sorted(_in_modules("LENS"), key=lambda lens: lens.title)}
+
+
+def unasked_lenses() -> dict[str, Lens]:
+    """Every lens that What stands out measures, by slug."""
+    return {slug: lens for slug, lens in lenses().items() if lens.is_run_unasked}
 
 
 @cache

@@ -16,6 +16,7 @@ from analysis.lens import (
     AnyLens,
     Lens,
     Measured,
+    Partial,
     Progress,
     ReportLens,
     SeriesLens,
@@ -24,6 +25,7 @@ from analysis.lens import (
     find_lens,
     known_lenses,
     lenses,
+    no_partial,
 )
 from analysis.link import read_link
 from analysis.option import read_options
@@ -65,10 +67,17 @@ def no_progress(share: float, words: str) -> None:
     """Progress that nobody watches."""
 
 
-def run(spec: Spec, load: Load, store: ActivationStore | None, progress: Progress = no_progress) -> Answer:
+def run(
+    spec: Spec,
+    load: Load,
+    store: ActivationStore | None,
+    progress: Progress = no_progress,
+    on_partial: Partial = no_partial,
+) -> Answer:
     """The Report of a Spec, from the store where it is there; raises UserError where the Spec cannot be answered.
 
-    A Spec that names a fingerprint whose Report is stored is answered without loading the model.
+    A Spec that names a fingerprint whose Report is stored is answered without loading the model. `on_partial` is told
+    what a lens that writes has written so far.
     """
     _check(spec)
     lens = find_lens(spec.lens)
@@ -91,7 +100,7 @@ def run(spec: Spec, load: Load, store: ActivationStore | None, progress: Progres
     checkpoint = _checkpoint(resolved, session, store)
     goes_on = checkpoint is not None and checkpoint.load() is not None
     start = _clock(store)
-    report = _measure(lens, resolved, session, store, progress, checkpoint)
+    report = _measure(lens, resolved, session, store, progress, on_partial, checkpoint)
     if not goes_on:
         # A run that goes on where another was stopped took only a part of the time.
         _note_time(store, "run", report, start)
@@ -241,14 +250,15 @@ def _measure(
     session: ModelSession,
     store: ActivationStore | None,
     progress: Progress,
+    on_partial: Partial,
     checkpoint: StoreCheckpoint | None,
 ) -> Report:
     at = lens.hook_points(session.shape, spec.options)
     interventions = tuple(operator_from_recipe(dict(recipe)) for recipe in spec.interventions)
     texts = tuple(session.tokens(text, spec.bos) for text in _texts(spec))
     progress(0.05, "capturing activations")
-    captures = {} if spec.text_set else _captures(session, texts[0], at, interventions, store)
-    subject = Subject(session, texts, captures, spec.bos, bool(spec.text_set), interventions, checkpoint)
+    captures = {} if spec.text_set or not at else _captures(session, texts[0], at, interventions, store)
+    subject = Subject(session, texts, captures, spec.bos, bool(spec.text_set), interventions, checkpoint, on_partial)
     measured = lens.measure(subject, spec.options, progress)
     facts = provenance(session, spec.bos, at, n_tokens=sum(map(len, texts)))
     return _report(lens, spec, facts, measured)

@@ -1,6 +1,6 @@
 """Everything that one page shows: the answer of its lens, or of every lens; and the view that a link leads to."""
 
-from analysis.lens import Progress, known_lenses, lenses
+from analysis.lens import Partial, Progress, known_lenses, no_partial, unasked_lenses
 from analysis.link import Link
 from analysis.pipeline import EVERY_LENS, Answer, Load, no_progress, run
 from analysis.shared_view import kept_view, view_of
@@ -11,16 +11,20 @@ from capture.store import ActivationStore
 
 
 def answers_of(
-    asked: Spec, load: Load, store: ActivationStore | None, progress: Progress = no_progress
+    asked: Spec,
+    load: Load,
+    store: ActivationStore | None,
+    progress: Progress = no_progress,
+    on_partial: Partial = no_partial,
 ) -> tuple[Answer, ...]:
     """The answer of the Spec's lens, or of every lens that can look at the model, for a page that is none."""
     if asked.lens in known_lenses():
-        return (run(asked, load, store, progress),)
-    answers, refusals = [], []
-    for number, slug in enumerate(lenses()):
+        return (run(asked, load, store, progress, on_partial),)
+    answers, refusals, slugs = [], [], list(unasked_lenses())
+    for number, slug in enumerate(slugs):
 
         def part(share: float, words: str, number: int = number) -> None:
-            progress((number + share) / len(lenses()), words)
+            progress((number + share) / len(slugs), words)
 
         try:
             answers.append(run(asked.with_(lens=slug, options={}), load, store, part))

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 from numpy.typing import ArrayLike
 
-from analysis.lens import lenses
+from analysis.lens import unasked_lenses
 from analysis.link import link_of
 from analysis.pipeline import Load, run
 from analysis.report import Report
@@ -54,7 +54,7 @@ def planned_views(n_visitors: int, n_texts: int, load: Load) -> tuple[tuple[View
 
 def _view(text: str, number: int, load: Load) -> View:
     spec = Spec(PAGE, text=text, bos=number % 3 != 2, options=CHOICES[number % len(CHOICES)])
-    alone = {slug: run(spec.with_(lens=slug, options={}), load, None).report for slug in lenses()}
+    alone = {slug: run(spec.with_(lens=slug, options={}), load, None).report for slug in unasked_lenses()}
     sentences = tuple(plain(one.sentence) for one in chosen(list(alone.values())))
     return View(spec, run(spec, load, None).report if spec.options else alone[PAGE], sentences)
 

@@ -1,26 +1,28 @@
 """Generation: rows of one batch decoded side by side, each under changes of its own.
 
-1. Rows are padded on the left, so that their last tokens lie in one column; an attention mask and position ids keep
-   the padding out, and changes see real positions only.
-2. The first pass runs the prompts, every later one a single column, over a key/value cache.
-3. A row ends after an EOS token, or where the context is full, and leaves the batch.
+1. A row begins where one that is remembered has the same tokens and changes no more (capture.remembered).
+2. The first pass runs what is left of the prompts, every later one a single column, over a key/value cache.
+3. A row ends after an EOS token, or where the context is full; it leaves the batch, and is remembered.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from capture.acting import acts_of
 from capture.batching import make_batch
+from capture.decode_batch import DecodeBatch, Row, caught_up, is_sliceable
 from capture.decoding import next_tokens
 from capture.intervention import Intervention
 from capture.placing import placed
+from capture.plain_path import PlainPath
+from capture.remembered import Asked, DecodedRows, draw_of
 from capture.sampling import Sampling
-from capture.wiring import Wiring, run
+from capture.wiring import Wiring
 
 __all__ = ["Decoder", "GenerationRow", "OnStep", "Sampling"]
 
@@ -39,28 +41,19 @@ class GenerationRow:
 
 
 @dataclass
-class _Row:
-    """A row as it is being decoded: all its tokens, and how many of them were given or may come."""
-
-    tokens: list[int]
-    changes: tuple[Intervention, ...]
-    seed: int
-    n_given: int
-    n_steps: int
-
-    @property
-    def new(self) -> tuple[int, ...]:
-        return tuple(self.tokens[self.n_given :])
-
-
-@dataclass
 class Decoder:
-    """What decodes in one model: its wiring, its turn, the tokens that end a text, and the length of its context."""
+    """What decodes in one model: its wiring, its turn, the length of its context, and the tokens that end a text."""
 
     wiring: Wiring
     hold: Callable[[str], AbstractContextManager[None]]
     context: int
     stops: Callable[[], frozenset[int]] = field(repr=False)
+    memory: DecodedRows = field(default_factory=DecodedRows)
+
+    @cached_property
+    def path(self) -> PlainPath:
+        """How the model is run for the next token alone."""
+        return PlainPath(self.wiring)
 
     def generate(
         self,
@@ -70,65 +63,49 @@ class Decoder:
         sampling: Sampling,
         on_step: OnStep | None = None,
         use_cache: bool = True,
+        remember: bool = True,
     ) -> tuple[tuple[int, ...], ...]:
         """The new tokens of each row; `changes` are those of the rows, bound. The turn is held for one step a time."""
+        remember = remember and use_cache and is_sliceable(self.wiring.plain.config)
         made = [self._row(row, own, n_tokens, sampling) for row, own in zip(rows, changes, strict=True)]
-        active = [index for index, row in enumerate(made) if row.n_steps > 0]
-        cache: Any = None
-        while active:
-            batch = [made[index] for index in active]
+        if remember:
+            for row in made:
+                row.begin(self.memory.start(row.asked), self.stops())
+            _tell_known(made, on_step)
+        going = [row for row in made if not self._is_over(row)]
+        batch: DecodeBatch | None = None
+        while going:
             with self.hold(f"a generation of {n_tokens:,} tokens"):
-                logits, cache = self._step(batch, cache if use_cache else None, use_cache)
-            steps = [len(row.new) for row in batch]
-            tokens = next_tokens(logits, sampling, [row.seed for row in batch], steps, [row.tokens for row in batch])
-            heard: list[int | None] = [None] * len(made)
-            for index, token in zip(active, tokens, strict=True):
-                made[index].tokens.append(token)
-                heard[index] = token
-            if on_step is not None:
-                on_step(tuple(heard))
-            going = [place for place, row in enumerate(batch) if not self._is_over(row)]
-            if use_cache and 0 < len(going) < len(batch):
-                cache.batch_select_indices(torch.tensor(going, device=self.wiring.device))
-            active = [active[place] for place in going]
+                batch = batch or (caught_up(self.path, going) if use_cache else DecodeBatch(self.path, going))
+                logits = batch.run()
+            _draw(batch.rows, logits, sampling)
+            try:
+                if on_step is not None:
+                    on_step(tuple(row.tokens[-1] if row in going else None for row in made))
+            except BaseException:
+                self._let_go(batch, batch.rows, remember)
+                raise
+            going = [row for row in batch.rows if not self._is_over(row)]
+            self._let_go(batch, [row for row in batch.rows if row not in going], remember)
         return tuple(row.new for row in made)
 
-    def _row(self, row: GenerationRow, changes: tuple[Intervention, ...], n_tokens: int, sampling: Sampling) -> _Row:
-        n_steps = min(n_tokens, self.context - len(row.prompt))
+    def _row(self, row: GenerationRow, changes: tuple[Intervention, ...], n_tokens: int, sampling: Sampling) -> Row:
         seed = sampling.seed if row.seed is None else row.seed
-        return _Row(list(row.prompt), changes, seed, len(row.prompt), n_steps)
+        asked = Asked(row.prompt, acts_of(changes), draw_of(sampling, seed))
+        return Row(asked, changes, seed, min(n_tokens, self.context - len(row.prompt)), list(row.prompt))
 
-    def _is_over(self, row: _Row) -> bool:
-        return len(row.new) >= row.n_steps or row.tokens[-1] in self.stops()
+    def _is_over(self, row: Row) -> bool:
+        return row.n_new >= row.n_steps or (row.n_new > 0 and row.tokens[-1] in self.stops())
 
-    def _step(self, rows: Sequence[_Row], cache: Any, use_cache: bool) -> tuple[Float[Tensor, "rows d_vocab"], Any]:
-        """Logits after the last token of each row, float32, on the CPU; and the cache that this pass wrote to."""
-        from transformers import DynamicCache
-
-        lengths = [len(row.tokens) for row in rows]
-        done = 0 if cache is None else cache.get_seq_length()
-        arguments: dict[str, Any] = {}
-        if use_cache:
-            cache = DynamicCache() if cache is None else cache
-            arguments = {"use_cache": True, "past_key_values": cache}
-        # A row that has left may have been the longest: then what the cache has of it is padding for all.
-        width = done + 1 if done else max(lengths)
-        n_columns = width - done
-        ids = [[0] * (n_columns - length) + row.tokens[-n_columns:] for row, length in zip(rows, lengths, strict=True)]
-        n_padded = [max(0, width - length - done) for length in lengths]
-        first_pos = [max(0, done - (width - length)) for length in lengths]
-        if min(lengths) < width:
-            arguments |= self._mask(lengths, width, n_columns)
-        changes = placed([row.changes for row in rows], n_padded, first_pos)
-        logits = run(self.wiring, torch.tensor(ids, device=self.wiring.device), {}, changes, **arguments)
-        return logits[:, -1].float().cpu(), cache
-
-    def _mask(self, lengths: Sequence[int], width: int, n_columns: int) -> dict[str, Tensor]:
-        """Attention mask over all columns, and positions of those that are run; position 0 is the first real token."""
-        pads = width - torch.tensor(lengths, device=self.wiring.device)[:, None]
-        columns = torch.arange(width, device=self.wiring.device)
-        positions = (columns - pads).clamp(min=0)[:, -n_columns:]
-        return {"attention_mask": (columns >= pads).long(), "position_ids": positions}
+    def _let_go(self, batch: DecodeBatch, over: Sequence[Row], remember: bool) -> None:
+        """Take rows out of the batch, and remember them."""
+        if not over:
+            return
+        with self.hold("a generation"):
+            for place, row in enumerate(batch.rows):
+                if remember and row in over:
+                    self.memory.keep(batch.decoded(place))
+            batch.keep_only([place for place, row in enumerate(batch.rows) if row not in over])
 
     def log_probabilities(
         self,
@@ -144,8 +121,24 @@ class Decoder:
             # Padded on the right, where no token sees it; positions are those of a row alone.
             batch = make_batch([(row, given[row]) for row in some], self.wiring.device)
             with self.hold(f"a comparison of {len(some):,} texts"):
-                logits = run(self.wiring, batch.ids, {}, placed([changes[row] for row in some]))
+                logits = self.path.forward(batch.ids, placed([changes[row] for row in some]))
             for place, row in enumerate(some):
                 end = len(given[row])
                 wanted = logits[place, end - len(continuations[row]) : end] if continuations[row] else logits[place, :0]
                 yield wanted.float().log_softmax(dim=-1).cpu()
+
+
+def _tell_known(rows: Sequence[Row], on_step: OnStep | None) -> None:
+    """Let the listener hear the tokens that need not be decoded again, one of each row at a time."""
+    if on_step is None:
+        return
+    known = [row.new for row in rows]
+    for step in range(max(map(len, known), default=0)):
+        on_step(tuple(new[step] if step < len(new) else None for new in known))
+
+
+def _draw(rows: Sequence[Row], logits: Float[Tensor, "rows d_vocab"], sampling: Sampling) -> None:
+    """Give each row its next token."""
+    steps, before = [row.n_new for row in rows], [row.tokens for row in rows]
+    for row, token in zip(rows, next_tokens(logits, sampling, [row.seed for row in rows], steps, before), strict=True):
+        row.tokens.append(token)

@@ -127,7 +127,16 @@ def load_session(
 ) -> "ModelSession":
     """The session of a catalogue name, a local transformers folder, or a hub name, compared with plain transformers.
 
-    `name@checkpoint` is a checkpoint that lies in the model's folder, such as stories@at-4M.
+    `name@checkpoint` is a checkpoint that lies in the model's folder, such as stories@at-4M. Raises as `load_plain`.
+    """
+    model, tokenizer, revision = load_plain(name, dtype, device, revision)
+    return session_from(model, tokenizer, name, revision)
+
+
+def load_plain(
+    name: str, dtype: str = "float32", device: str | None = None, revision: str | None = None
+) -> tuple[Any, Any, str]:
+    """The transformers model of a name, its tokenizer and its revision, without hooks.
 
     Raises UserError, before loading, for what does not fit in memory, and for a folder that lacks something, weights
     that are not finite, a name that is nothing, and a hub that cannot be reached.
@@ -147,7 +156,7 @@ def load_session(
     check_files(source.folder, source.words_folder, name)
     tokenizer = read_tokenizer(source.words_folder, name)
     model = read_model(source.folder, name, config, dtype, device)
-    return session_from(entry.change(model) if entry else model, tokenizer, name, source.revision)
+    return entry.change(model) if entry else model, tokenizer, source.revision
 
 
 def session_from(model: Any, tokenizer: Any, name: str = "in memory", revision: str = "") -> "ModelSession":

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from capture.batching import batches, make_batch
 from capture.binding import audible, bound_rows
+from capture.chat import chat_prompt
 from capture.errors import UserError
 from capture.fingerprint import fingerprint
 from capture.generation import Decoder, GenerationRow, OnStep, Sampling
@@ -19,8 +20,8 @@ from capture.hook_point import HookPoint
 from capture.intervention import Intervention
 from capture.placing import Placed, placed
 from capture.reading import Update, keeper, passer, unpadded
-from capture.shape import ModelShape, read_shape
-from capture.token_text import check_tokens, stop_tokens, token_texts
+from capture.shape import ModelShape, check_tokens, read_shape
+from capture.token_text import stop_tokens, token_texts
 from capture.turn import Turn
 from capture.weights import read_weight
 from capture.wiring import check_interventions, check_points, plain_run, run, wire, with_weights
@@ -85,8 +86,12 @@ class ModelSession:
         first = (self._bos(),) if bos else ()
         ids = self._tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         tokens = (*first, *ids)
-        self._check_tokens(tokens)
+        check_tokens(tokens, self.shape, self.name)
         return tokens
+
+    def chat_prompt(self, tokens: Sequence[int]) -> tuple[int, ...]:
+        """The tokens' text as a message in the model's chat template, up to its answer; refused where it has none."""
+        return chat_prompt(self._tokenizer, tokens, self.name)
 
     def windows(self, text: str, width: int, bos: bool) -> tuple[tuple[int, ...], ...]:
         """Token ids of a text of any length, cut into windows of at most `width`, each led by BOS where asked."""
@@ -184,7 +189,8 @@ class ModelSession:
         sampling = Sampling(seed, temperature, top_p)
         row = GenerationRow(tuple(tokens), tuple(interventions))
         on_step = None if on_token is None else _hearing_one(on_token)
-        return self.generate_rows([row], n_tokens, sampling, on_step=on_step, use_cache=use_cache)[0]
+        made = self.generate_rows([row], n_tokens, sampling, on_step=on_step, use_cache=use_cache, remember=False)
+        return made[0]
 
     def generate_rows(
         self,
@@ -194,16 +200,18 @@ class ModelSession:
         *,
         on_step: OnStep | None = None,
         use_cache: bool = True,
+        remember: bool = True,
     ) -> tuple[tuple[int, ...], ...]:
         """New tokens of each row, decoded as one batch; a row ends after an EOS token, or where the context is full.
 
         `on_step` is called after each step with a token or None for every row, and raises to cancel. The turn is held
         for one step at a time, so that others need not wait for the end. Rows of one seed have the same noise at each
         step, so that only what their changes do sets them apart. Without the key/value cache every step runs all
-        tokens.
+        tokens. With `remember`, a row that was decoded before under the same changes is not decoded again, and one
+        whose changes differ from some position on goes on from there.
         """
         changes = [self._bound([row.prompt], (), row.interventions)[0] for row in rows]
-        return self._decoder.generate(rows, changes, n_tokens, sampling, on_step, use_cache)
+        return self._decoder.generate(rows, changes, n_tokens, sampling, on_step, use_cache, remember)
 
     def row_logprobs(
         self, rows: Sequence[GenerationRow], continuations: Sequence[Sequence[int]]
@@ -214,7 +222,7 @@ class ModelSession:
         """
         changes = [self._bound([row.prompt], (), row.interventions)[0] for row in rows]
         for row, new in zip(rows, continuations, strict=True):
-            self._check_tokens((*row.prompt, *new[:-1]))
+            check_tokens((*row.prompt, *new[:-1]), self.shape, self.name)
         yield from self._decoder.log_probabilities(rows, changes, continuations)
 
     def stream(
@@ -274,7 +282,7 @@ class ModelSession:
         check_points(self._wiring, at)
         check_interventions(self._wiring, audible(interventions))
         for tokens in rows:
-            self._check_tokens(tokens)
+            check_tokens(tokens, self.shape, self.name)
         ready: dict[int, tuple[Intervention, ...]] = {}
         found = bound_rows(interventions, self, rows)
         for one in found:
@@ -285,9 +293,6 @@ class ModelSession:
         self, rows: Sequence[Sequence[int]], at: Sequence[HookPoint], interventions: Sequence[Intervention]
     ) -> list[Placed]:
         return placed(self._bound(rows, at, interventions))
-
-    def _check_tokens(self, tokens: Sequence[int]) -> None:
-        check_tokens(tokens, self.name, self.shape)
 
 
 def _hearing_one(on_token: Callable[[int], None]) -> OnStep:

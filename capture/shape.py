@@ -1,7 +1,10 @@
 """ModelShape: the sizes of a model."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from capture.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -49,3 +52,16 @@ def read_shape(config: Any, cfg: Any, n_params: int, d_mlp: int | None) -> Model
         n_params=n_params,
         final_norm_centres=not (cfg.uses_rms_norm or cfg.final_rms),
     )
+
+
+def check_tokens(tokens: Sequence[int], shape: ModelShape, name: str) -> None:
+    """Raises UserError for tokens that the model called `name` cannot run: none, too many, or of another vocabulary."""
+    if not tokens:
+        raise UserError("There must be at least one token; there is none.", "Type a sentence, or switch BOS on.")
+    if len(tokens) > shape.context:
+        raise UserError(f"The text has {len(tokens):,} tokens; {name} fits {shape.context:,}.", "Shorten the text.")
+    if not 0 <= min(tokens) <= max(tokens) < shape.d_vocab:
+        raise UserError(
+            f"Tokens of {name} are numbered 0 to {shape.d_vocab - 1:,}; {max(tokens):,} was met.",
+            "Load the tokenizer that belongs to the model.",
+        )

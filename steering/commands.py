@@ -121,7 +121,7 @@ def _question(session: Any, fitted: "Fitted", contrast: "Contrast", prompts: lis
         )
     halves = contrast.halves()
     digests = [half.digest() for half in halves]
-    if (digest := fitted.facts["texts"]["digest"]) not in digests:
+    if (digest := (fitted.facts.get("texts") or {}).get("digest")) not in digests:
         raise UserError(
             "Scores are of pairs that the vectors were not fitted on, and these were fitted on other texts or on all.",
             "Fit them again with --half first, and name the same file.",
@@ -146,7 +146,7 @@ def _part(contrast: "Contrast", half: Part) -> "Contrast":
 
 
 def read_texts(path: Path) -> list[str]:
-    """The texts of a JSON text set; raises UserError for what is none."""
+    """The texts of a text set; raises UserError for a file that is none."""
     try:
         texts = json.loads(path.read_text("utf-8"))["texts"]
         if not isinstance(texts, list) or not all(isinstance(one, str) for one in texts):

@@ -35,10 +35,9 @@ def row_of(session: ModelSession, example: Example, longest: int, bos: bool) -> 
 
 def words(session: ModelSession, text: str, bos: bool) -> tuple[int, ...]:
     """Token ids of a text, which may be empty and of any length."""
-    windows = session.windows(text, session.shape.context, bos)
-    if windows:
-        return windows[0]
-    return session.tokens("a", bos)[:1] if bos else ()
+    lead = session.tokens("a", True)[:1] if bos else ()
+    windows = session.windows(text, session.shape.context, False)
+    return (*lead, *(token for window in windows for token in window))
 
 
 def sentence_tokens(session: ModelSession, sentence: str, bos: bool) -> tuple[int, ...]:

@@ -88,7 +88,7 @@ def say(
     found = sentence_vector(trained, session, sentence, tokens)
     typer.echo("\n".join([f"By {name}", *vector_lines(found, session)]))
     if out is not None:
-        write_vectors(fitted_of(found, trained, session, name), out)
+        write_vectors(fitted_of(found, trained, name), out)
         typer.echo(f"Vector written to {out}")
 
 

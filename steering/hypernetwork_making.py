@@ -14,7 +14,7 @@ from steering.hypernetwork_folder import TrainedHypernetwork, read_hypernetwork,
 from steering.hypernetwork_training import Progress, Run, chosen_concepts, train_hypernetwork
 from steering.sentence_vector import pooled_sentences
 
-FAR_SHARE = 0.95
+FAR_SHARE = 0.9
 """Of the learnt concepts lie nearer than `far` to the nearest other one."""
 
 
@@ -65,7 +65,7 @@ def located(trained: TrainedHypernetwork, session: ModelSession, sentences: Sequ
 
 
 def far_distance(known: Float[Tensor, "concepts d"]) -> float:
-    """The distance from its nearest other one that 95 % of the learnt concepts do not reach."""
+    """The distance from its nearest other one that 90 % of the learnt concepts do not reach."""
     if len(known) < 2:
         return 2.0
     cosines = known @ known.t()

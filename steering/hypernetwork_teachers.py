@@ -16,7 +16,7 @@ from steering.direction import unit
 from steering.fitting import fit_method
 from steering.method import method_named
 
-TEACHERS = "teachers.safetensors"
+TEACHERS = ".teachers.safetensors"
 EVERY_TOKEN = {"positions": "all"}
 Progress = Callable[[float, str], None]
 

@@ -29,7 +29,8 @@ from steering.hypernetwork_reader import Reader
 from steering.hypernetwork_recipe import HypernetworkRecipe, learning_rate
 from steering.hypernetwork_teachers import taught_vectors
 
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT = ".checkpoint.pt"
+"""Hidden, as the teachers are: the shelf takes neither as part of the hypernetwork."""
 CURVE_POINTS = 40
 N_JUDGED = 64
 """Texts of held-in and of held-out concepts that the curve follows."""

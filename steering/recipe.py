@@ -20,12 +20,15 @@ from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.intervention import BindsToPrompt, Intervention, Recipe, operator_from_recipe
 from capture.recipe_number import read_number, read_position
+from capture.scaling import scaled
 from capture.session import ModelSession
 from steering.fitted import UNITS, Fitted, Setting
 from steering.method import Method
 from steering.methods.cast_condition import Condition
 from steering.schedule import EVEN, Schedule
 from steering.token_scope import Ranges, TokenScope, clipped
+
+__all__ = ["Step", "check_strength", "paper_scope", "read_strength", "scaled", "step_of"]
 
 EVERY_TOKEN = TokenScope()
 MAX_STRENGTH = 1e6
@@ -191,16 +194,6 @@ def paper_scope(method: Method, changes: Sequence[Intervention]) -> TokenScope:
     if not all(hasattr(change, "ranges") for change in changes):
         return EVERY_TOKEN
     return TokenScope("skip_special" if method.scope == "all" else method.scope)
-
-
-def scaled(interventions: Sequence[Intervention], factor: float) -> tuple[Intervention, ...]:
-    """The recipe with every strength multiplied: 0 is the clean run, 1 the recipe as it is."""
-    return tuple(_scaled(one, factor) for one in interventions)
-
-
-def _scaled(one: Any, factor: float) -> Intervention:
-    changed: Intervention = replace(one, strength=one.strength * factor)
-    return changed
 
 
 def check_strength(what: str, number: float) -> None:

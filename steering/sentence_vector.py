@@ -30,6 +30,8 @@ from steering.shelf import Shelved, find_shelved, shelved
 from steering.vector_folder import read_vectors
 
 N_HELD = 4
+MAX_TOKENS = 60
+"""Of a sentence, BOS included: many times what any was trained on."""
 HYPERNETWORKS = "hypernetworks"
 Tokens = Sequence[int]
 
@@ -99,11 +101,20 @@ def pooled_sentences(
     """What the head reads of each sentence."""
     recipe = trained.recipe
     reader = Reader(session, trained.at, recipe.variant)
-    rows = [_cut(sentence_tokens(session, one, recipe.bos), session) for one in sentences]
+    rows = [_short(sentence_tokens(session, one, recipe.bos)) for one in sentences]
     lead = session.tokens("a", recipe.bos)[:1]
     context = [_cut(tuple(one) or lead, session) for one in prompts]
     with torch.no_grad():
         return trained.network.pooled(reader.sentences(rows), reader.context(context))
+
+
+def _short(tokens: tuple[int, ...]) -> tuple[int, ...]:
+    if len(tokens) > MAX_TOKENS:
+        raise UserError(
+            f"A hypernetwork reads sentences of at most {MAX_TOKENS} tokens; this one has {len(tokens):,}.",
+            "Say it in a few words, such as: make it about the sea.",
+        )
+    return tokens
 
 
 def _cut(tokens: tuple[int, ...], session: ModelSession) -> tuple[int, ...]:
@@ -196,14 +207,10 @@ def named_hypernetwork(wanted: str, session: ModelSession) -> tuple[str, Trained
     return one.name, trained
 
 
-def fitted_of(found: SentenceVector, trained: TrainedHypernetwork, session: ModelSession, name: str) -> Fitted:
+def fitted_of(found: SentenceVector, trained: TrainedHypernetwork, name: str) -> Fitted:
     """The vector as any fitted one, to be kept, exported and used; it is at factor 1."""
     facts = {
-        "model": session.name,
-        "revision": session.revision,
-        "fingerprint": session.fingerprint,
-        "dtype": session.dtype,
-        "processing": session.processing,
+        **{key: value for key, value in trained.facts.items() if key != "concepts"},
         "hypernetwork": name,
         "variant": trained.recipe.variant,
         "sentence": found.sentence,

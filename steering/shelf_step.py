@@ -34,7 +34,7 @@ def step_from_shelf(
     fitted, used = read_vectors(one.folder), method_named(method or str(one.manifest.get("method")))
     fitted = _elsewhere(_of_layers(fitted, layers), at)
     begun = _begin(one, used, fitted)
-    step = step_of(fitted, used, name or one.name, **{"source": one.digest, **begun, **fields})
+    step = step_of(fitted, used, name or one.name.replace("_", " "), **{"source": one.digest, **begun, **fields})
     # A classifier is too large for a link, which names it by its digest instead.
     changes = (
         replace(change, source=one.digest) if isinstance(change, GradientStep) else change for change in step.changes

@@ -33,7 +33,14 @@ def write_vectors(fitted: Fitted, folder: Path, scores: Mapping[str, Any] | None
     tensors = {tensor_key(at): vector.float().contiguous() for at, vector in fitted.vectors.items()}
     tensors |= {f"{EXTRA}{name}": tensor.float().contiguous() for name, tensor in fitted.tensors.items()}
     data = save(tensors)
-    manifest = {
+    manifest = vector_manifest(fitted, data, scores)
+    replace_file(folder / VECTORS, data)
+    replace_file(folder / MANIFEST, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def vector_manifest(fitted: Fitted, data: bytes, scores: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What the manifest says of vectors whose file is `data`."""
+    return {
         "schema_version": SCHEMA_VERSION,
         "method": fitted.method,
         "layer_base": LAYER_BASE,
@@ -45,8 +52,6 @@ def write_vectors(fitted: Fitted, folder: Path, scores: Mapping[str, Any] | None
         "scores": None if scores is None else dict(scores),
         "checksums": {VECTORS: hashlib.sha256(data).hexdigest()},
     }
-    replace_file(folder / VECTORS, data)
-    replace_file(folder / MANIFEST, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def read_vectors(folder: Path) -> Fitted:

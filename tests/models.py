@@ -48,8 +48,9 @@ def tiny_tokenizer(has_bos: bool = True) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     tokenizer.train_from_iterator(_TRAINING_TEXT, trainer)
+    template = f"{BOS}{{% for message in messages %}}user: {{{{ message.content }}}}\n{{% endfor %}}bear:"
     special = {"eos_token": EOS, "pad_token": EOS} | ({"bos_token": BOS} if has_bos else {})
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **special)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, chat_template=template, **special)
 
 
 _IDS = {"vocab_size": N_VOCAB, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}

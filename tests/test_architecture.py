@@ -45,6 +45,7 @@ TOP_LEVEL = {
     "pyproject.toml",
     "requirements.txt",
     "requirements-dev.txt",
+    "requirements-peers.txt",
     "README.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
@@ -127,12 +128,13 @@ def test_kernels_package_imports_nothing_because_transformers_probes_for_its_nam
 
 
 def test_every_library_we_import_is_pinned():
-    runtime, dev = _pinned("requirements.txt"), _pinned("requirements-dev.txt")
+    runtime, dev, peers = (_pinned(f"requirements{name}.txt") for name in ("", "-dev", "-peers"))
     ours = {path.name for path in ROOT.iterdir() if path.is_dir()} | {"app", "cli"}
     distribution = packages_distributions()
     missing = []
     for path in EVERYTHING:
         known = runtime if path in PRODUCT else runtime | dev
+        known = known | peers if path.parent == ROOT / "tests" / "peers" else known
         for one in imports_of(path):
             if one.top not in ours | set(sys.stdlib_module_names) | {"__future__"}:
                 names = {_normal(name) for name in distribution.get(one.top, [one.top])}
@@ -141,7 +143,7 @@ def test_every_library_we_import_is_pinned():
 
 
 def test_every_requirement_is_an_exact_version():
-    lines = [*_requirements("requirements.txt"), *_requirements("requirements-dev.txt")]
+    lines = [line for name in ("", "-dev", "-peers") for line in _requirements(f"requirements{name}.txt")]
     assert [line for line in lines if not re.match(r"-r requirements\.txt$|[\w.-]+==[\w.]+(;.*)?$", line)] == []
 
 

@@ -15,7 +15,7 @@ from capture.models import catalogue
 from capture.store_views import VIEWS
 from sae.formats import openai
 from sae.library import FOLDER_FORMATS, WRITERS
-from steering import concepts
+from steering import concepts, hypernetwork_folder
 from steering.method import NEEDS, methods
 from steering.proxies import PROXIES
 from steering.vector_folder import SCHEMA_VERSION
@@ -69,7 +69,7 @@ def test_the_model_table_has_every_bundled_model():
 
 
 def test_the_command_table_has_every_command_and_target():
-    targets = re.findall(r"^([a-z]+):.*## ", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     wanted = [f"python cli.py {name}" for name in CLI_COMMANDS]
     wanted += [f"make {name}" for name in targets if name != "help"]
     assert first_cells("Commands") == wanted
@@ -94,6 +94,7 @@ def test_the_format_table_has_the_versions_that_are_written():
     assert versions["Report"] == str(REPORT_VERSION)
     assert versions["steering vectors"] == str(SCHEMA_VERSION)
     assert versions["concept set"] == str(concepts.SCHEMA_VERSION)
+    assert versions["hypernetwork"] == str(hypernetwork_folder.SCHEMA_VERSION)
 
 
 def test_the_kernel_table_has_every_function_that_has_a_reference():

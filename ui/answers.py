@@ -35,8 +35,11 @@ WAITING = (
 )
 
 
-def answers_to(asked: Spec) -> "Answers | None":
-    """What to show: the answer asked for, else what the page showed before, else nothing yet."""
+def answers_to(asked: Spec, page_waits: bool = False) -> "Answers | None":
+    """What to show: the answer asked for, else what the page showed before, else nothing yet.
+
+    A page that `page_waits` shows itself how the answer comes.
+    """
     status = st.container(key="steerscope-status")
     answers = None
     with status, boundary("running the model"):
@@ -46,7 +49,7 @@ def answers_to(asked: Spec) -> "Answers | None":
         return answers
     previous = state.previous_answer(asked.lens)
     with status:
-        _say_why_not(has_previous=previous is not None)
+        _say_why_not(previous is not None, page_waits)
     return previous
 
 
@@ -89,9 +92,9 @@ def _job_for(asked: Spec) -> "Job | Followed":
     if session.job is None or session.job.key != key:
         name = shortened(asked.text_set or asked.text or asked.model, 40)
         if asked.text_set:
-            session.job = start_job(key, name, lambda progress: kept_answers(asked, progress))
+            session.job = start_job(key, name, lambda job: kept_answers(asked, job.progress))
         else:
-            session.job = start_job(key, name, lambda progress: answers_of(asked, resources.load, progress))
+            session.job = start_job(key, name, lambda job: answers_of(asked, resources.load, job.progress, job.show))
     return session.job
 
 
@@ -112,12 +115,15 @@ def _queued(asked: Spec) -> Followed:
     return Followed(state.answer_key(asked), job, identity)
 
 
-def _say_why_not(has_previous: bool) -> None:
+def _say_why_not(has_previous: bool, page_waits: bool) -> None:
     watched = state.session().job
+    is_bare = not has_previous and not page_waits
     if watched is None:
-        if not has_previous:
+        if is_bare:
             _empty()
     elif not watched.job.is_done:
+        if page_waits:
+            return
         _progress(watched)
         if not has_previous:
             st.markdown(WAITING)
@@ -129,8 +135,28 @@ def _say_why_not(has_previous: bool) -> None:
             if st.button("Try again", type="tertiary", icon=":material/refresh:"):
                 state.forget_job()
                 st.rerun()
-        if not has_previous:
+        if is_bare:
             _empty()
+
+
+def is_under_way() -> bool:
+    """Whether an answer for this page is being worked out."""
+    watched = state.session().job
+    return watched is not None and not watched.job.is_done
+
+
+def stop() -> None:
+    """Stop working on what is asked for: it stays asked for, and what is on screen stays."""
+    session = state.session()
+    if session.job is not None:
+        session.job.cancel()
+    session.job, session.is_idle = None, True
+
+
+def go_on() -> None:
+    """Work on what is asked for, where somebody stopped it."""
+    session = state.session()
+    session.job, session.is_idle = None, False
 
 
 def _empty() -> None:

@@ -8,7 +8,7 @@ import streamlit as st
 from analysis.spec import Spec, to_code
 from ui import state
 from ui.numbers import say_number
-from ui.step_words import STEP, step_words
+from ui.step_words import STEP, short_step_words, step_words
 from ui.words import plain, shortened
 
 EDIT_LATENT = "edit_latent"
@@ -38,7 +38,7 @@ def change_words(recipe: Recipe) -> str:
     from analysis.side_difference import recipe_words
 
     if recipe.get("kind") == STEP:
-        return shortened(step_words(recipe), 100)
+        return short_step_words(recipe)
     if recipe.get("kind") != EDIT_LATENT:
         return shortened(recipe_words(recipe), 60)
     name, value = f"latent {recipe.get('latent')}", _said(recipe.get("value"))
@@ -72,7 +72,8 @@ def _one(place: int, recipe: Recipe) -> None:
             with st.popover(plain(change_words(recipe)), width="stretch"):
                 _edit_latent(place, recipe)
         else:
-            st.markdown(plain(change_words(recipe)))
+            said = step_words(recipe) if recipe.get("kind") == STEP else None
+            st.markdown(plain(shortened(change_words(recipe), 60)), help=said and plain(said))
         st.button(
             "",
             icon=":material/close:",

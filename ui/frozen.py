@@ -86,11 +86,12 @@ def is_cold() -> bool:
 def finish_cold_view() -> None:
     """Import what was left out so that the page came at once, and draw the page again with it."""
     if is_cold():
-        _warm_up_soon()
+        warm_up_soon()
 
 
 @st.fragment(run_every=SHOWN_FIRST_S)
-def _warm_up_soon() -> None:
+def warm_up_soon() -> None:
+    """Import what measuring needs once the page is on screen, and draw it again."""
     if is_fragment_run():
         resources.warm_up()
         st.rerun()

@@ -47,6 +47,8 @@ class Job:
     share: float = 0.0
     words: str = "starting"
     is_cancelled: bool = False
+    so_far: Mapping[str, Any] = field(default_factory=dict)
+    """What there is of its answer while it comes, as its work tells."""
     started_s: float = field(default_factory=time.monotonic)
     _first: tuple[float, float] | None = None
     """Share and time of the first report of progress: a job that goes on does not begin at 0."""
@@ -84,6 +86,10 @@ class Job:
         self.share, self.words = min(max(share, 0.0), 1.0), words
         if self._first is None and share > 0:
             self._first = (self.share, time.monotonic())
+
+    def show(self, so_far: Mapping[str, Any]) -> None:
+        """Note what there is of the answer so far."""
+        self.so_far = so_far
 
     def cancel(self) -> None:
         """Ask it to stop; what it returns afterwards is not looked at."""
@@ -138,8 +144,8 @@ class _Carry:
         return True
 
 
-def start_job(key: str, name: str, work: Callable[[Progress], Any]) -> Job:
-    """A job that runs `work(progress)` in a thread that does not keep the server from stopping."""
+def start_job(key: str, name: str, work: Callable[[Job], Any]) -> Job:
+    """A job that runs `work(job)` in a thread that does not keep the server from stopping."""
     job = Job(key, name)
-    Thread(target=job.run, args=(work,), name=f"job {name}", daemon=True).start()
+    Thread(target=job.run, args=(lambda progress: work(job),), name=f"job {name}", daemon=True).start()
     return job

@@ -21,11 +21,13 @@ from analysis.text_set import read_text_set
 from capture.errors import UserError
 from ui import resources
 from ui.fit_job import FIT
+from ui.hypernet_job import HYPERNET
 from ui.job import JobKind, Outcome, Progress
 from ui.queue import Queue
 from ui.words import shortened
 
 if TYPE_CHECKING:
+    from analysis.lens import Partial
     from analysis.pipeline import Answer, Load
 
 MEASURE = "measure"
@@ -47,13 +49,16 @@ class NotKept(Exception):
     """Raised in place of loading a model, where only what is kept was asked for."""
 
 
-def answers_of(asked: Spec, load: "Load", progress: Progress) -> "tuple[Answer, ...]":
+def answers_of(
+    asked: Spec, load: "Load", progress: Progress, on_partial: "Partial | None" = None
+) -> "tuple[Answer, ...]":
     """The answer of the Spec's lens, or of every lens for a page that is none; imports what measuring needs."""
     progress(0.0, "starting the engine")
     resources.warm_up()
     from analysis import whole_view
+    from analysis.lens import no_partial
 
-    return whole_view.answers_of(asked, load, resources.store(), progress)
+    return whole_view.answers_of(asked, load, resources.store(), progress, on_partial or no_partial)
 
 
 def kept_answers(asked: Spec, progress: Progress) -> "tuple[Answer, ...] | None":
@@ -174,11 +179,12 @@ def sae_training_command(recipe: Mapping[str, Any]) -> list[str]:
     fields = {**recipe["recipe"], **recipe["rows"]}
     return [
         *(sys.executable, "-m", "ui.child", "cli.py", "sae", "train", "--save-every-s", str(CHECKPOINT_S)),
-        *(part for name, value in {**said, **fields}.items() for part in _flag(name, value)),
+        *(part for name, value in {**said, **fields}.items() for part in flag(name, value)),
     ]
 
 
-def _flag(name: str, value: Any) -> tuple[str, ...]:
+def flag(name: str, value: Any) -> tuple[str, ...]:
+    """A field of a recipe as a flag of the command line."""
     spelled = name.replace("_", "-")
     if isinstance(value, bool):
         return (f"--{spelled}" if value else f"--no-{spelled}",)
@@ -246,6 +252,7 @@ KINDS = {
     TRAIN_SAE: JobKind(TRAIN_SAE, "program", _train_sae),
     DASHBOARD: JobKind(DASHBOARD, "model", _build_dashboard),
     FIT.slug: FIT,
+    HYPERNET.slug: HYPERNET,
 }
 
 

@@ -34,7 +34,9 @@ def draw_recipe(asked: Spec) -> None:
 
 def _add(asked: Spec) -> None:
     offered = {one.TITLE: one for one in adders()}
-    with st.popover("Add", icon=":material/add:", width="stretch", key="steerscope-lab-add"):
+    # With another recipe it is another menu, so that it closes once something was added.
+    key = f"steerscope-lab-add-{len(asked.interventions)}"
+    with st.popover("Add", icon=":material/add:", width="stretch", key=key):
         title = st.selectbox("What", list(offered), key=MENU)
         with boundary("offering what to add"):
             offered[str(title)].draw(asked)

@@ -59,8 +59,8 @@ def _as_read(recipe: Recipe) -> Mapping[str, Any]:
 
 def _head(place: int, recipe: Recipe, n_steps: int) -> None:
     name = str(recipe.get("name") or (verb(recipe) if recipe.get("kind") != STEP else "step"))
-    with st.container(horizontal=True, vertical_alignment="center", gap=None):
-        st.markdown(f"**{place + 1}** {plain(shortened(name, 40))}", width="stretch")
+    st.markdown(f"**{place + 1}** {plain(shortened(name, 60))}")
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         _button(place, "up", ":material/arrow_upward:", "Earlier", edit.move, -1, is_off=place == 0)
         _button(place, "down", ":material/arrow_downward:", "Later", edit.move, 1, is_off=place == n_steps - 1)
         for letter, field, words in (("M", "is_muted", "Mute"), ("S", "is_solo", "Solo: only this and others in solo")):
@@ -100,11 +100,11 @@ def _body(place: int, recipe: Recipe, step: "Step", asked: Spec) -> None:
     said = [f"{verbs} at {place_words(points)}{bars}", schedule_words(recipe), condition_words(recipe)]
     st.caption(plain(" · ".join(part for part in said if part)))
     _strength(place, step.strength, strength_range(step), step.usual_strength)
-    scope, more = st.columns([3, 2], vertical_alignment="bottom")
+    scope, more = st.columns([3, 2], vertical_alignment="bottom", gap="xsmall")
     with scope:
         _scope(place, step)
-    with more, st.popover("More", icon=":material/tune:", width="stretch", key=f"steerscope-lab-more-{place}"):
-        _more(place, recipe, step, asked)
+    with more, st.popover("More", width="stretch", key=f"steerscope-lab-more-{place}"):
+        _more(place, step, asked)
     if step.scope.kind == "ranges":
         draw_ranges(place, step)
 
@@ -116,7 +116,7 @@ def _strength(place: int, strength: float, limits: tuple[float, float], usual: f
     low, high = limits
     span = high - low or 1.0
     fine = rounded_up(span / N_STEPS)
-    slider, box, reset = st.columns([6, 4, 1], vertical_alignment="bottom")
+    slider, box, reset = st.columns([6, 4, 1.5], vertical_alignment="bottom", gap="xsmall")
     with slider:
         st.slider(
             "Strength",
@@ -166,7 +166,7 @@ def _scope(place: int, step: "Step") -> None:
     )
 
 
-def _more(place: int, recipe: Recipe, step: "Step", asked: Spec) -> None:
+def _more(place: int, step: "Step", asked: Spec) -> None:
     """What is changed more seldom: name, unit, weights, schedule, value, condition."""
     st.text_input(
         "Name",

@@ -77,16 +77,17 @@ def _effect(effect: Mapping[str, Any], tokens: Sequence[str]) -> None:
         caption("The text, each token tinted by how far the prediction made at it moves (KL, nats).")
     clean, edited = st.columns(2)
     with clean:
-        _text("clean", charts.CLEAN, effect.get("text_prefix", ""), effect["text_clean"])
+        text_box("clean", charts.CLEAN, effect.get("text_prefix", ""), effect["text_clean"])
     with edited:
-        _text(
+        text_box(
             f"entries set to {effect['choice']}", charts.STEERED, effect.get("text_prefix", ""), effect["text_edited"]
         )
     if effect.get("generation"):
         caption(f"How the model writes on: {effect['generation']}.")
 
 
-def _text(title: str, colour: str, prefix: str, written: str) -> None:
+def text_box(title: str, colour: str, prefix: str, written: str) -> None:
+    """A text that was written on, what it goes on from in a fainter ink."""
     st.html(
         f'<div style="border-left:3px solid {colour};padding:2px 12px">'
         f'<div style="font-size:.85rem;opacity:.75">{html.escape(title)}</div>'

@@ -12,7 +12,7 @@ import streamlit as st
 
 import ui.pages
 from analysis.spec import Spec
-from ui import header, state
+from ui import header, resources, state
 from ui.answers import answers_to
 from ui.boundary import boundary, tell
 from ui.frozen import draw_banner, drawing, finish_cold_view, is_cold, kept_answers
@@ -46,8 +46,9 @@ def pages() -> dict[str, Any]:
 
     A page module has `render(report, context)`, drawn from the answer to the Spec that is asked for, or, where it needs
     none, `draw(context)`. It may have `ask(asked)` for widgets above the answer; one that returns False says that there
-    is nothing to ask yet, and has drawn what to do. `TITLE`, `QUESTION` and `IS_OF_ONE_TEXT` (whether the rail's model
-    and text are what it shows) say the rest.
+    is nothing to ask yet, and has drawn what to do. One with `wait(context)` shows by itself how an answer comes:
+    `wait` draws the page before there is any, and meanwhile `render` is given the one before. `TITLE`, `QUESTION` and
+    `IS_OF_ONE_TEXT` (whether the rail's model and text are what it shows) say the rest.
     """
     found = [importlib.import_module(f"ui.pages.{one.name}") for one in pkgutil.iter_modules(ui.pages.__path__)]
     modules = {one.__name__.rpartition(".")[2]: one for one in found if hasattr(one, "render") or hasattr(one, "draw")}
@@ -86,11 +87,15 @@ def run_page(slug: str, module: ModuleType, pages: dict[str, Any], is_of_one_tex
             state.show(asked)
             return
         kept = state.session().kept
-        answers = answers_to(asked) if kept is None else kept_answers(kept, asked)
+        wait = getattr(module, "wait", None) if resources.is_warm() and not asked.text_set else None
+        answers = answers_to(asked, wait is not None) if kept is None else kept_answers(kept, asked)
         with caution.container():
             _say_cautions(answers or ())
             if kept is not None:
                 draw_banner(kept)
+    if answers is None and wait is not None:
+        with drawing("this page"):
+            wait(Context(asked, _lens(slug), pages))
     if answers is None:
         return
     with drawing("this page"):

@@ -24,6 +24,7 @@ VERBS = {
     "mask_below": "masks",
     "keep_largest": "masks",
     "mask_weak_neurons": "masks",
+    "hypernetwork": "steers by a sentence",
 }
 SCOPES = {
     "all": "every token",
@@ -41,11 +42,22 @@ BARS = "▁▂▃▄▅▆▇█"
 def step_words(step: Recipe) -> str:
     """A step in one line, such as: happy endings: adds 0.1 × mean norm at block 2, all but special tokens."""
     verbs = dict.fromkeys(verb(one) for one in _list(step.get("changes")))
-    strength = f"{_number(step.get('strength'))} {UNITS.get(str(step.get('unit')), '')}".strip()
-    words = [f"{step.get('name')}: {', '.join(verbs)} {strength} at {place_words(points_of(step))}"]
+    words = [f"{step.get('name')}: {', '.join(verbs)} {strength_words(step)} at {place_words(points_of(step))}"]
     words += [part for part in (scope_words(step), schedule_words(step), condition_words(step)) if part]
     words += [word for word, field in (("muted", "is_muted"), ("solo", "is_solo")) if step.get(field) is True]
     return ", ".join(words)
+
+
+def short_step_words(step: Recipe) -> str:
+    """A step in a few words: its name and strength, and whether it is muted or solo."""
+    marks = [word for word, field in (("muted", "is_muted"), ("solo", "is_solo")) if step.get(field) is True]
+    return ", ".join([f"{step.get('name')} {strength_words(step)}", *marks])
+
+
+def strength_words(step: Recipe) -> str:
+    """The strength of a step with its unit: 0.1 × mean norm, or ×1.5."""
+    number = _number(step.get("strength"))
+    return f"{number} {UNITS['relative']}" if step.get("unit") == "relative" else f"×{number}"
 
 
 def verb(change: Any) -> str:

@@ -99,7 +99,7 @@ def _question(sql: str) -> Question:
         if session.query is not None:
             session.query.stop.set()
         stop = threading.Event()
-        session.query = Question(sql, stop, start_job("query", "query", lambda progress: _work(sql, stop)))
+        session.query = Question(sql, stop, start_job("query", "query", lambda job: _work(sql, stop)))
     return session.query
 
 

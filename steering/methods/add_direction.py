@@ -11,6 +11,7 @@ from capture.hook_point import HookPoint
 from capture.intervention import Recipe
 from steering.direction import Direction, check_width, unit
 from steering.fitted import Fitted, Setting
+from steering.method import Method
 from steering.operator_recipe import operator_of, operator_recipe
 from steering.token_scope import EVERYWHERE, Ranges, change_within
 
@@ -35,7 +36,8 @@ class AddDirection:
         return (self.at,)
 
     @cached_property
-    def _change(self) -> Tensor:
+    def added(self) -> Float[Tensor, "d"]:
+        """What is added, before it is brought to the type of the activation."""
         vector = torch.tensor(self.vector)
         return self.strength * (vector if self.length is None else self.length * unit(vector))
 
@@ -46,7 +48,7 @@ class AddDirection:
         if self.strength == 0:
             return activation
         check_width(len(self.vector), activation, at)
-        change = self._change.to(activation.device)
+        change = self.added.to(activation.device)
         return change_within(activation, first_pos, self.ranges, lambda x: x + change)
 
     def recipe(self) -> Recipe:
@@ -67,5 +69,15 @@ def add_fitted(fitted: Fitted, setting: Setting) -> tuple[AddDirection, ...]:
         for at, vector, weight in setting.directions(fitted)
     )
 
+
+METHOD = Method(
+    slug="add_direction",
+    title="Add a direction",
+    paper="Turner et al. 2023, arXiv 2308.10248",
+    needs="direction",
+    fitted_by="takes the direction of any fitted or imported vector, as long as it is",
+    apply=add_fitted,
+    is_additive=True,
+)
 
 OPERATOR = AddDirection

@@ -73,6 +73,7 @@ class SteerBySentence:
         """Plain JSON."""
         return {
             "kind": self.kind,
+            "name": self.sentence,
             "at": str(self.at),
             "hypernetwork": self.hypernetwork,
             "sentence": self.sentence,

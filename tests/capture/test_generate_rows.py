@@ -9,6 +9,7 @@ from capture.errors import UserError
 from capture.generation import GenerationRow, Sampling
 from capture.hook_point import HookPoint
 from capture.intervention import AddVector
+from capture.remembered import DecodedRows
 from tests.capture.bindable import AddFromEnd
 from tests.models import CONTEXT
 
@@ -25,6 +26,11 @@ ROWS = (
     GenerationRow(SHORT, (LAST,)),
     GenerationRow(LONG),
 )
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_remembered(tiny_session):
+    tiny_session._decoder.memory = DecodedRows()
 
 
 def alone(session, row, n_tokens=12, use_cache=True):

@@ -21,7 +21,10 @@ from capture.intervention import (
 )
 from capture.mask import KeepLargest, MaskBelow, MaskWeakNeurons
 from steering.methods.edit_latent import EditLatent
+from steering.methods.hypernetwork import SteerBySentence
+from steering.token_scope import TokenScope
 from tests.shelves import random_sae, shelve
+from tests.steering.hypernetworks import shelve_hypernetwork
 from tests.steering.operator_examples import STEERING_EXAMPLES
 
 AT = HookPoint(1, "resid_post")
@@ -57,6 +60,10 @@ EXAMPLES = {
     MaskBelow: (MaskBelow(AT, 0.6), MaskBelow(GATE, 0.3, "silu"), MaskBelow(NEURONS, 0.5, strength=0.5)),
     KeepLargest: (KeepLargest(AT, 5), KeepLargest(GATE, 20, "silu"), KeepLargest(NEURONS, 0, strength=0.5)),
     MaskWeakNeurons: (MaskWeakNeurons(NEURONS, 0.7), MaskWeakNeurons(NEURONS, 1.1, strength=0.5)),
+    SteerBySentence: (
+        SteerBySentence(AT, "laws in_context", "the sea", 0.7),
+        SteerBySentence(AT, "laws cross_attention", "the sea", -1.3, TokenScope("ranges", ((1, 3), (5, None)))),
+    ),
     **STEERING_EXAMPLES,
 }
 every_example = pytest.mark.parametrize(
@@ -65,9 +72,16 @@ every_example = pytest.mark.parametrize(
 every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 
 
+SESSIONS = []
+"""The one that changes are bound in, once there is one."""
+
+
 @pytest.fixture(autouse=True, scope="module")
-def _shelf():
+def _shelf(tiny_session, tmp_path_factory):
     shelve(SAE, "laws")
+    for variant in ("in_context", "cross_attention"):
+        shelve_hypernetwork(tiny_session, tmp_path_factory.mktemp("laws"), f"laws {variant}", variant)
+    SESSIONS[:] = [tiny_session]
 
 
 def place(change):
@@ -77,7 +91,7 @@ def place(change):
 
 def act(change, x, first_pos=0, weight=lambda kind, layer: NORMS):
     """The change made to a tensor, bound to a prompt and with the weights that a run would give it."""
-    for one in change.placed(TOKENS) if isinstance(change, BindsToPrompt) else (change,):
+    for one in change.bound_to(SESSIONS[0], TOKENS) if isinstance(change, BindsToPrompt) else (change,):
         ready = one.with_weights(weight) if isinstance(one, ReadsWeights) else one
         x = ready(x, place(change), first_pos)
     return x

@@ -5,7 +5,9 @@ import torch
 from capture.hook_point import HookPoint
 from steering.concepts import Concept, Example, concept_set
 from steering.hypernetwork import Hypernetwork, left_padded
+from steering.hypernetwork_folder import TrainedHypernetwork, write_hypernetwork
 from steering.hypernetwork_recipe import HypernetworkRecipe
+from steering.shelf import put_on_shelf
 
 AT = HookPoint(1, "resid_post")
 D_MODEL = 32
@@ -40,3 +42,19 @@ def rows(*lengths, seed=0):
     """Random rows of these lengths, padded on the left."""
     draw = torch.Generator().manual_seed(seed)
     return left_padded([torch.randn(n, D_MODEL, generator=draw) for n in lengths])
+
+
+def trained_for(session, variant="no_context", **facts):
+    """A hypernetwork of a session's model with a random head, as if it had been trained."""
+    recipe = small_recipe(variant=variant)
+    known = torch.nn.functional.normalize(torch.randn(5, D_MODEL, generator=torch.Generator().manual_seed(2)), dim=1)
+    model = {"model": session.name, "fingerprint": session.fingerprint, "dtype": session.dtype}
+    return TrainedHypernetwork(
+        noisy(recipe).requires_grad_(False), recipe, AT, 12.0, known, 0.6, WORDS[:5], WORDS[5:], {**model, **facts}
+    )
+
+
+def shelve_hypernetwork(session, folder, name, variant):
+    """Put such a hypernetwork on the shelf; its digest."""
+    write_hypernetwork(trained_for(session, variant), folder / name)
+    return put_on_shelf("hypernetworks", folder / name, name).digest

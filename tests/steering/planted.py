@@ -41,6 +41,18 @@ def planted_session() -> ModelSession:
     return ModelSession(model, tokenizer, name="planted")
 
 
+@cache
+def planted_speaker() -> ModelSession:
+    """A tiny Llama that says UP letters the more, and DOWN letters the less, the more of the direction it holds."""
+    model, tokenizer = tiny_llama(tie_word_embeddings=False), tiny_tokenizer()
+    with torch.no_grad():
+        for letters, side in ((UP, 1.0), (DOWN, -1.0)):
+            for letter in letters:
+                (token,) = tokenizer(letter)["input_ids"]
+                model.get_output_embeddings().weight[token] += side * direction()
+    return ModelSession(model, tokenizer, name="speaker")
+
+
 def planted_pairs(n=12, length=5):
     """Pairs of strings whose nth letters have the same noise."""
     draw = torch.Generator().manual_seed(1)

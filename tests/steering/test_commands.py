@@ -8,8 +8,10 @@ import torch
 import cli
 from capture.errors import UserError
 from capture.hook_point import HookPoint
+from steering.contrast_pairs import bundled_sets
 from steering.fitted import Fitted
 from steering.method import methods
+from steering.proxies import PROXIES
 from steering.vector_folder import read_vectors, write_vectors
 
 AT = HookPoint(2, "resid_post")
@@ -61,6 +63,26 @@ def test_the_list_has_every_method_and_option(capsys):
         assert all(f"--option {option.name}={option.default}" in printed for option in method.options)
 
 
+def test_a_recipe_is_tuned_and_written_again(prompts, tmp_path, capsys):
+    out, report, few = (tmp_path / f"{name}.json" for name in ("tuned", "tuning", "few"))
+    few.write_text(json.dumps({"pairs": json.loads(bundled_sets()["happy_sad"].read_text())["pairs"][:4]}))
+    asked = ("tune", "happy_sad", "--pairs", few, "--prompts", prompts, "--out", out, "--report", report)
+    run(*asked, "--strength", 0.02, "--strength", 0.04)
+    printed = capsys.readouterr().out
+    found, (step,) = json.loads(report.read_text()), json.loads(out.read_text())
+    assert f"Knee: {found['knee']['strength']:g} (mean norms), chosen on 2 pairs and 1 prompts." in printed
+    assert f"{found['knee']['concept']['mean']:+.3f} ({found['knee']['concept']['low']:+.3f}" in printed
+    assert (step["strength"], step["strength_range"]) == (found["knee"]["strength"], found["slider"])
+    run("tune", out, "--prompts", prompts, "--strength", 0.02)
+    assert "Without pairs there is no concept score" in capsys.readouterr().out
+
+
+def test_every_score_is_listed_as_a_proxy_with_its_formula(capsys):
+    run("scores")
+    printed = capsys.readouterr().out
+    assert all(f"{one.title} (proxy), {one.unit}: {one.formula}." in printed for one in PROXIES)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
@@ -72,6 +94,10 @@ def test_the_list_has_every_method_and_option(capsys):
         (["fit", "project_out", "PAIRS", "--out", "OUT"], "is not fitted"),
         (["fit", "act_add", "PAIRS", "--out", "OUT"], "needs a single pair; 4 were given"),
         (["score", "OUT", "PAIRS"], "holds no manifest.json"),
+        (["tune", "nothing"], "on the shelf is called 'nothing'"),
+        (["tune", "none.json"], "none.json cannot be read"),
+        (["tune", "PAIRS"], "No intervention is of kind 'None'"),
+        (["tune", "happy_sad", "--step", "2"], "Step 2 does not exist"),
     ],
 )
 def test_bad_input_gets_a_sentence(pairs, tmp_path, capsys, arguments, sentence):

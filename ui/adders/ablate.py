@@ -40,7 +40,9 @@ def draw(asked: Spec) -> None:
         )
     if st.button("Project it out", type="primary", width="stretch", key="steerscope.add.ablate.go"):
         with boundary("adding the ablation"):
-            _add(asked, one.digest, chosen, is_everywhere=where == "every", name=f"without {one.name}")
+            _add(
+                asked, one.digest, chosen, is_everywhere=where == "every", name=f"without {one.name}".replace("_", " ")
+            )
 
 
 def _add(asked: Spec, digest: str, layers: list[int], *, is_everywhere: bool, name: str) -> None:

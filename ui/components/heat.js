@@ -153,7 +153,7 @@ function makeTooltip(parent) {
     if (box.matches(":popover-open")) box.hidePopover();
   };
   const show = (head, lines, target) => {
-    box.replaceChildren(head, ...lines.map((line) => create("div", "", line)));
+    box.replaceChildren(head, ...lines.map((line) => (line instanceof Node ? line : create("div", "", line))));
     if (!box.matches(":popover-open")) box.showPopover();
     const width = box.offsetWidth;
     const left = Math.max(4, Math.min(innerWidth - width - 4, target.left + target.width / 2 - width / 2));
@@ -163,6 +163,30 @@ function makeTooltip(parent) {
   };
   addEventListener("scroll", hide, true);
   return { show, hide, dispose: () => removeEventListener("scroll", hide, true) };
+}
+
+/** The box above (way < 0) or below the one at a position, nearest in its line; the same one where there is none. */
+function lineStep(boxes, position, way) {
+  const here = boxes[position];
+  const middle = here.offsetLeft + here.offsetWidth / 2;
+  const isBeyond = (box) => (way < 0 ? box.offsetTop < here.offsetTop - 4 : box.offsetTop > here.offsetTop + 4);
+  const beyond = boxes.filter(isBeyond);
+  if (!beyond.length) return position;
+  const line = way < 0 ? beyond[beyond.length - 1].offsetTop : beyond[0].offsetTop;
+  const distance = (box) => Math.abs(box.offsetLeft + box.offsetWidth / 2 - middle);
+  const row = beyond.filter((box) => Math.abs(box.offsetTop - line) <= 4);
+  return boxes.indexOf(row.reduce((best, box) => (distance(box) < distance(best) ? box : best)));
+}
+
+/** Scrolls a list so that one of its boxes is seen. */
+function revealIn(list, box) {
+  if (!box) return;
+  const room = 8;
+  const top = box.offsetTop - list.offsetTop;
+  if (top - room < list.scrollTop) list.scrollTop = top - room;
+  else if (top + box.offsetHeight + room > list.scrollTop + list.clientHeight) {
+    list.scrollTop = top + box.offsetHeight + room - list.clientHeight;
+  }
 }
 
 /** The pin as seen here and as the server last said it; what was sent and comes back late does not move it. */

@@ -29,7 +29,7 @@ const ACTIONS = {
   "[": () => press(`${CLASS}latent-previous button`),
   "]": () => press(`${CLASS}latent-next button`),
   r: () => press(`${CLASS}latent-random button`),
-  Escape: () => press(`${CLASS}status button`),
+  Escape: () => press(`${CLASS}lab-stop button`) || press(`${CLASS}status button`),
 };
 
 function onKey(event) {

@@ -64,17 +64,7 @@ function makeStrip(root) {
       box.setAttribute("aria-selected", String(position === pinned));
       box.tabIndex = position === (pinned ?? 0) ? 0 : -1;
     });
-    reveal(boxes[pinned]);
-  }
-
-  function reveal(box) {
-    if (!box) return;
-    const room = 8;
-    const top = box.offsetTop - list.offsetTop;
-    if (top - room < list.scrollTop) list.scrollTop = top - room;
-    else if (top + box.offsetHeight + room > list.scrollTop + list.clientHeight) {
-      list.scrollTop = top + box.offsetHeight + room - list.clientHeight;
-    }
+    revealIn(list, boxes[pinned]);
   }
 
   function toggle(position) {
@@ -89,21 +79,9 @@ function makeStrip(root) {
       mark();
     }
     boxes.forEach((box, place) => (box.tabIndex = place === next ? 0 : -1));
-    reveal(boxes[next]);
+    revealIn(list, boxes[next]);
     boxes[next].focus({ preventScroll: true });
     showTip(next);
-  }
-
-  function lineStep(position, way) {
-    const here = boxes[position];
-    const middle = here.offsetLeft + here.offsetWidth / 2;
-    const isBeyond = (box) => (way < 0 ? box.offsetTop < here.offsetTop - 4 : box.offsetTop > here.offsetTop + 4);
-    const beyond = boxes.filter(isBeyond);
-    if (!beyond.length) return position;
-    const line = way < 0 ? beyond[beyond.length - 1].offsetTop : beyond[0].offsetTop;
-    const distance = (box) => Math.abs(box.offsetLeft + box.offsetWidth / 2 - middle);
-    const row = beyond.filter((box) => Math.abs(box.offsetTop - line) <= 4);
-    return boxes.indexOf(row.reduce((best, box) => (distance(box) < distance(best) ? box : best)));
   }
 
   function onKey(event) {
@@ -112,8 +90,8 @@ function makeStrip(root) {
     const moves = {
       ArrowRight: () => go(at + 1),
       ArrowLeft: () => go(at - 1),
-      ArrowDown: () => go(lineStep(at, 1)),
-      ArrowUp: () => go(lineStep(at, -1)),
+      ArrowDown: () => go(lineStep(boxes, at, 1)),
+      ArrowUp: () => go(lineStep(boxes, at, -1)),
       Home: () => go(0),
       End: () => go(boxes.length - 1),
       Enter: () => toggle(at),

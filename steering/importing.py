@@ -1,0 +1,182 @@
+"""Importing: vectors from a file of another tool, or from a bundle, onto the shelf, with where they came from.
+
+A bundle, and a folder that `steer fit` wrote, go there as they are, so that they have the digest they have elsewhere.
+A file of another tool says little: it is checked against a model (widths, blocks), and the mean norms of that model's
+activations are measured, in which a relative strength counts.
+"""
+
+import hashlib
+import tempfile
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from capture.errors import UserError
+from capture.hook_point import HookPoint
+from capture.session import ModelSession
+from sae.tensor_file import read_config
+from steering.fitted import Fitted
+from steering.formats.llama_cpp import SHIFTED
+from steering.shelf import SHORT, Shelved, put_on_shelf
+from steering.vector_file import BLOCK_OUTPUTS, MAX_BYTES, VectorFile, read_vector_file
+from steering.vector_folder import MANIFEST, VECTORS, read_vectors, write_vectors
+
+KIND = "vectors"
+AS_USED, AS_MEASURED = "as-used", "as-measured"
+BLOCKS = {
+    "": "as the file says; one that looks like llama.cpp's cvector-generator must be answered for",
+    AS_USED: "the blocks that llama.cpp steers with this file",
+    AS_MEASURED: "one block earlier: where llama.cpp's cvector-generator measured",
+}
+SUFFIXES = (".gguf", ".svec", ".json", ".npz", ".safetensors", ".zip")
+
+
+def import_vectors(
+    path: Path,
+    name: str = "",
+    session: ModelSession | None = None,
+    texts: Sequence[str] = (),
+    blocks: str = "",
+    licence: str = "",
+) -> Shelved:
+    """What a file, a folder or a ZIP of a bundle holds, on the shelf under a name.
+
+    `texts` are those that mean norms are measured on. Raises UserError for what cannot be read, does not fit the model
+    of the session, or must be asked about (`blocks`, a key of BLOCKS).
+    """
+    if path.is_dir():
+        return _import_folder(path, name or path.name)
+    if path.suffix == ".zip":
+        return _import_zip(path, name or path.stem)
+    found = placed(read_vector_file(path), blocks)
+    norms = {} if session is None else _norms(found, session, texts)
+    fitted = Fitted("add_direction", found.vectors, norms, _facts(found, path, session, blocks, licence))
+    with tempfile.TemporaryDirectory() as folder:
+        write_vectors(fitted, Path(folder))
+        return put_on_shelf(KIND, Path(folder), name or found.name or path.stem)
+
+
+def placed(found: VectorFile, blocks: str) -> VectorFile:
+    """The vectors at the blocks that were asked for; raises UserError where that must be asked and was not."""
+    if blocks not in BLOCKS:
+        raise UserError(f"Blocks are {AS_USED} or {AS_MEASURED}; {blocks[:20]!r} was given.", "Choose one of them.")
+    if not blocks and found.facts.get(SHIFTED):
+        raise UserError(
+            "This file looks like one of llama.cpp's cvector-generator, which writes what it measured at the output of "
+            "block N as direction.N+1; it is not said which block is meant.",
+            f"Say --blocks {AS_USED} for the blocks that llama.cpp steers with it, or --blocks {AS_MEASURED} for one "
+            "block earlier.",
+        )
+    if blocks != AS_MEASURED:
+        return found
+    if not all(at.site == BLOCK_OUTPUTS and at.layer for at in found.vectors):
+        raise UserError("Only what is added to the output of a block from 1 on can be moved.", f"Say {AS_USED}.")
+    moved = {HookPoint((at.layer or 0) - 1, at.site): vector for at, vector in found.vectors.items()}
+    return replace(found, vectors=moved)
+
+
+def _norms(found: VectorFile, session: ModelSession, texts: Sequence[str]) -> dict[HookPoint, float]:
+    """Mean norms at the hook points of the vectors; raises UserError where the model has others, or other widths."""
+    points = list(found.vectors)
+    for at, vector in found.vectors.items():
+        if not session.has_site(at):
+            last = session.shape.n_layers - 1
+            raise UserError(
+                f"The file has a vector for {at}; {session.name} has blocks 0 to {last} and no such place.",
+                "Name the model that the file is for.",
+            )
+        if (width := session.capture((0,), [at])[at].flatten(1).shape[1]) != vector.numel():
+            raise UserError(
+                f"The vector for {at} has {vector.numel():,} entries; {session.name} has {width:,} there.",
+                "Name the model that the file is for.",
+            )
+    return mean_norms(session, points, texts)
+
+
+def mean_norms(session: ModelSession, at: Sequence[HookPoint], texts: Sequence[str]) -> dict[HookPoint, float]:
+    """Mean norm of the activations at each hook point, over all tokens of the texts but the first of each."""
+    norms: dict[HookPoint, list[float]] = {point: [] for point in at}
+
+    def take(point: HookPoint, values: Any, _: Any, pos: Any) -> None:
+        norms[point] += values[pos > 0].float().flatten(1).norm(dim=1).tolist()
+
+    session.stream([session.tokens(text, bos=True) for text in texts], at, take)
+    return {point: sum(one) / len(one) for point, one in norms.items() if one}
+
+
+def _facts(found: VectorFile, path: Path, session: ModelSession | None, blocks: str, licence: str) -> dict[str, Any]:
+    """Where the vectors came from, and what model they are for."""
+    own = {name: value for name, value in found.facts.items() if name != SHIFTED}
+    about = {"model": found.model or found.model_type, "revision": "", "fingerprint": "", "family": found.model_type}
+    if session is not None:
+        about |= {"model": session.name, "revision": session.revision, "fingerprint": session.fingerprint}
+        about |= {"family": session.shape.family, "dtype": session.dtype, "processing": session.processing}
+    origin = {
+        "file": path.name[:120],
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "named": found.name[:120],
+        "for": found.model or found.model_type,
+        "blocks": blocks or AS_USED,
+    }
+    return about | own | {"imported": origin, "licence": licence[:200]}
+
+
+def imported_lines(one: Shelved) -> list[str]:
+    """What is on the shelf now, in words."""
+    fitted = read_vectors(one.folder)
+    lines = [f"{one.name} is on the shelf: {_counted(len(fitted.vectors))}, digest {one.digest[:SHORT]}"]
+    for at, vector in sorted(fitted.vectors.items()):
+        norm = fitted.mean_norms.get(at)
+        beside = "" if norm is None else f", mean activation there {norm:.4g}"
+        lines.append(f"{at}: length {float(vector.norm()):.4g}{beside}")
+    return lines
+
+
+def _counted(n: int) -> str:
+    return "1 vector" if n == 1 else f"{n:,} vectors"
+
+
+def _import_folder(folder: Path, name: str) -> Shelved:
+    """A bundle or a vector folder as it is, once every file that its manifest has a checksum of is the right one."""
+    if not (folder / MANIFEST).is_file():
+        raise UserError(f"{folder} holds no {MANIFEST}.", "Name a bundle, a folder of vectors, or a file of vectors.")
+    checksums = read_config(folder / MANIFEST).get("checksums")
+    for file, digest in checksums.items() if isinstance(checksums, Mapping) else ():
+        if not _is_whole(folder / Path(str(file)).name, digest):
+            raise UserError(f"{str(file)[:60]} is not the file that the manifest speaks of.", "Get the folder again.")
+    return _put(folder, name)
+
+
+def _is_whole(path: Path, digest: Any) -> bool:
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
+
+
+def _put(folder: Path, name: str) -> Shelved:
+    """The vectors of a folder and their manifest on the shelf, and no other file."""
+    if not read_vectors(folder).vectors:
+        raise UserError(f"{name} adds no vector.", "Open its recipe.json instead: python cli.py export recipe.json.")
+    with tempfile.TemporaryDirectory() as place:
+        for file in (MANIFEST, VECTORS):
+            (Path(place) / file).write_bytes((folder / file).read_bytes())
+        return put_on_shelf(KIND, Path(place), name)
+
+
+def _import_zip(path: Path, name: str) -> Shelved:
+    """The bundle in a ZIP: two files of it are unpacked, of bounded size, and nothing else."""
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for file in (MANIFEST, VECTORS):
+                    (part,) = [one for one in archive.infolist() if one.filename.rpartition("/")[2] == file]
+                    if part.file_size > MAX_BYTES:
+                        raise ValueError(f"{file} unpacks to {part.file_size:,} bytes")
+                    with archive.open(part) as packed:
+                        (Path(place) / file).write_bytes(packed.read(part.file_size + 1))
+        except (OSError, ValueError, RuntimeError, NotImplementedError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(
+                f"{path.name} cannot be read as a bundle: {str(error)[:120]}.",
+                f"A bundle is a ZIP with one {MANIFEST} and one {VECTORS}.",
+            ) from error
+        return _put(Path(place), name)

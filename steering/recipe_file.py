@@ -1,0 +1,68 @@
+"""A recipe by what a person names: a JSON file, vectors on the shelf, or a view."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from capture.errors import UserError
+from capture.intervention import Intervention, operator_from_recipe
+from steering.shelf import shelved
+
+MAX_BYTES = 32_000_000
+MAX_ENTRIES = 100
+ViewReader = Callable[[str], "tuple[Sequence[Mapping[str, Any]], str]"]
+"""The recipe and the model of a view's link."""
+
+
+@dataclass(frozen=True)
+class NamedRecipe:
+    """A recipe, what to call it, and the model that it says it is for; "" where it does not say."""
+
+    interventions: tuple[Intervention, ...]
+    name: str
+    model: str = ""
+
+
+def named_recipe(words: str, read_view: ViewReader) -> NamedRecipe:
+    """The recipe in a file, of vectors on the shelf by name or digest, or of a view's address or code.
+
+    Raises UserError for what is none of these, and for a recipe that cannot be read.
+    """
+    path = Path(words).expanduser()
+    if path.suffix == ".json" or path.is_file():
+        return _of_file(path)
+    for one in shelved("vectors"):
+        if one.is_called(words):
+            from steering.shelf_step import step_from_shelf
+
+            return NamedRecipe((step_from_shelf(one.digest),), one.name, str(one.facts.get("model") or ""))
+    try:
+        recipes, model = read_view(words)
+    except UserError as error:
+        names = ", ".join(one.name for one in shelved("vectors")[:8])
+        raise UserError(
+            f"{words[:60]!r} is no .json file, no vectors on the shelf, and no view that can be read.",
+            f"Name a recipe.json, one of {names}, or the address of a view.",
+        ) from error
+    return NamedRecipe(_interventions(recipes), "", model)
+
+
+def _of_file(path: Path) -> NamedRecipe:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f"it has more than {MAX_BYTES // 1_000_000} MB")
+        data = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read as a recipe: {str(error)[:160]}.", "Name a recipe.json.") from error
+    model = str(data.get("model") or "") if isinstance(data, dict) else ""
+    return NamedRecipe(_interventions(data.get("interventions") if isinstance(data, dict) else data), path.stem, model)
+
+
+def _interventions(given: Any) -> tuple[Intervention, ...]:
+    if not isinstance(given, list | tuple) or not all(isinstance(one, Mapping) for one in given):
+        raise UserError("A recipe is a list of changes, or has one as `interventions`.", "Export it again.")
+    if not 1 <= len(given) <= MAX_ENTRIES:
+        raise UserError(f"A recipe has 1 to {MAX_ENTRIES} changes; this one has {len(given):,}.", "Add a step to it.")
+    return tuple(operator_from_recipe(dict(one)) for one in given)

@@ -1,0 +1,100 @@
+"""Steps as the script beside them (`apply_steering.py`) reads them: plain JSON, and one tensor for each change."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors.torch import save
+from torch import Tensor
+
+from capture.binding import audible
+from capture.intervention import AddVector, Intervention
+from capture.session import ModelSession
+from steering.direction import unit
+from steering.folding import added_vector, changes_of, step_name
+from steering.methods.add_direction import AddDirection
+from steering.methods.clamp_direction import ClampDirection
+from steering.methods.project_out import ProjectOut
+from steering.methods.replace_direction import ReplaceDirection
+from steering.recipe import Step
+from steering.schedule import EVEN
+from steering.token_scope import TokenScope
+
+SITES = ("resid_pre", "resid_post", "attn_out", "mlp_out", "z")
+OPERATORS = {
+    AddDirection: "add",
+    AddVector: "add",
+    ProjectOut: "project_out",
+    ReplaceDirection: "replace",
+    ClampDirection: "clamp",
+}
+STEPS, TENSORS = "steps.json", "steps.safetensors"
+POST_NORM = ("gemma2", "gemma3", "gemma3_text", "olmo2", "glm4")
+"""Families with a norm behind attention and MLP: what those give is not what the residual stream gets."""
+
+
+@dataclass(frozen=True)
+class Script:
+    """The files that the script reads, and a sentence for each change that it cannot make."""
+
+    files: dict[str, bytes]
+    refused: tuple[str, ...]
+
+
+def script_of(interventions: Sequence[Intervention], session: ModelSession) -> Script:
+    """The steps of a recipe for the script."""
+    steps: list[dict[str, Any]] = []
+    tensors: dict[str, Tensor] = {}
+    refused = []
+    heard = {id(one) for one in audible(interventions)}
+    for place, one in enumerate(interventions, 1):
+        if id(one) not in heard:
+            continue
+        for change in changes_of(one):
+            reason = _refusal(one, change, session.shape.family)
+            if reason:
+                refused.append(f"{step_name(one, place)} {reason}")
+                continue
+            key = f"{len(steps)}"
+            spelled, tensors[key] = _spelled(one, change)
+            steps.append({"step": step_name(one, place), "tensor": key, **spelled})
+    data = {"model": session.name, "special_tokens": sorted(session.special_tokens), "steps": steps}
+    files = {STEPS: (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode(), TENSORS: save(tensors)}
+    return Script(files, tuple(dict.fromkeys(refused)))
+
+
+def _refusal(one: Intervention, change: Any, family: str) -> str:
+    if isinstance(one, Step) and one.condition is not None:
+        return "acts only where its condition holds, which apply_steering.py does not ask: it is left out."
+    if type(change) not in OPERATORS:
+        return f"is of kind {change.kind.replace('_', ' ')}, which apply_steering.py does not know: it is left out."
+    if change.at.site not in SITES or change.at.layer is None:
+        return f"acts at {change.at}, which plain transformers does not show: it is left out."
+    if change.at.site in ("attn_out", "mlp_out") and family in POST_NORM:
+        return f"acts at {change.at}, behind a norm of {family}, which apply_steering.py does not hook: it is left out."
+    return ""
+
+
+def _spelled(one: Intervention, change: Any) -> tuple[dict[str, Any], Float[Tensor, "d"]]:
+    scope, schedule = (one.scope, one.schedule) if isinstance(one, Step) else (_own_scope(change), EVEN)
+    operator = OPERATORS[type(change)]
+    vector = added_vector(change) if operator == "add" else unit(torch.tensor(change.vector))
+    spelled = {
+        "operator": operator,
+        "block": change.at.layer,
+        "site": change.at.site,
+        "strength": 1.0 if operator == "add" else change.strength,
+        "value": getattr(change, "value", 0.0) * (getattr(change, "length", None) or 1.0),
+        "scope": scope.recipe(),
+        "schedule": schedule.recipe(),
+    }
+    return spelled, vector
+
+
+def _own_scope(change: Any) -> TokenScope:
+    if isinstance(change, AddVector):
+        return TokenScope("ranges", ((change.from_pos, None),))
+    return TokenScope("ranges", change.ranges)

@@ -1,0 +1,86 @@
+"""Export of the lab's recipe: one archive for other tools, with what they cannot say beside the button."""
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from analysis.spec import Spec
+from ui import resources
+from ui.boundary import boundary
+from ui.numbers import say_bytes
+from ui.words import plain, shortened
+
+if TYPE_CHECKING:
+    from steering.bundle import Bundle
+
+NOTHING = "The recipe has no changes yet: add one, and it can be exported."
+MAX_NAME = 60
+
+
+@st.fragment
+def draw_export(asked: Spec) -> None:
+    """A button that opens the bundle of the recipe: what it loses, and its download. Made once it is opened."""
+    place = st.popover("Export bundle", icon=":material/inventory_2:", on_change="rerun", key="steerscope.bundle")
+    if place.open:
+        with place, st.container(gap="xsmall"), boundary("making the bundle"):
+            _offer(asked)
+
+
+def _offer(asked: Spec) -> None:
+    if not asked.interventions:
+        st.caption(NOTHING)
+        return
+    st.caption(
+        "One folder that llama.cpp, repeng, steering-vectors, IBM's activation-steering, Neuronpedia and plain "
+        "transformers can steer with, and the recipe as it is."
+    )
+    name = st.text_input("Name", placeholder="the first step's", max_chars=MAX_NAME, key="steerscope.bundle.name")
+    with st.spinner("Making the bundle"):
+        made = _made(asked, (name or "").strip())
+    draw_losses(made.warnings)
+    draw_download(made)
+    st.caption(
+        "With its recipe.json: `python cli.py export recipe.json --bundle FOLDER` writes it again, "
+        "`python cli.py bake recipe.json --out FOLDER` folds it into the weights of a model."
+    )
+
+
+def _made(asked: Spec, name: str) -> "Bundle":
+    from capture.intervention import operator_from_recipe
+    from steering.bundle import make_bundle
+
+    recipe = [operator_from_recipe(dict(one)) for one in asked.interventions]
+    return make_bundle(resources.load(asked.model, asked.dtype), recipe, name)
+
+
+def draw_losses(warnings: tuple[str, ...]) -> None:
+    """What the files cannot say, in the bundle's own sentences."""
+    if not warnings:
+        st.caption("Every file can say all of it.")
+        return
+    lines = "\n".join(f"- {plain(one)}" for one in warnings)
+    st.warning(f"What the files cannot say stands in the bundle's README too:\n\n{lines}", icon=":material/warning:")
+
+
+def draw_download(made: "Bundle") -> None:
+    """The archive, and what is in it."""
+    from steering.bundle import bundle_zip
+
+    data = bundle_zip(made)
+    st.download_button(
+        f"Bundle (ZIP, {say_bytes(len(data))})",
+        data,
+        f"{file_stem(made.name)}.zip",
+        "application/zip",
+        icon=":material/download:",
+        type="primary",
+        on_click="ignore",
+        width="stretch",
+    )
+    st.caption(plain(f"{len(made.files)} files: {', '.join(made.files)}"))
+
+
+def file_stem(name: str) -> str:
+    """A file name of a name that a person gave."""
+    kept = "".join(one if one.isalnum() or one in "-_" else "-" for one in name).strip("-")
+    return shortened(kept, 40).rstrip("…") or "bundle"

@@ -1,0 +1,78 @@
+"""Steering lab: a recipe, what the model writes under it beside the clean text, and what that costs."""
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from analysis.report import Report
+from analysis.spec import Spec
+from ui import resources, state
+from ui.figures import steering_lab as figures
+from ui.frozen import warm_up_soon
+from ui.lab_export import draw_export
+from ui.lab_panes import draw_panes
+from ui.lab_prompt import draw_prompt
+from ui.lab_recipe import draw_recipe
+from ui.lab_tour import take_lab_tour
+from ui.words import caption
+
+if TYPE_CHECKING:
+    from ui.shell import Context
+
+TITLE = "Steering lab"
+EMPTY = (
+    "The recipe is empty: add a change on the left, or start with the tour's example, a vector that turns the bundled "
+    "model's stories happy or sad."
+)
+WIDTHS = (5, 9, 5)
+"""Of the recipe, the panes, and what they cost."""
+CONFIG = {"displayModeBar": False}
+
+
+def ask(asked: Spec) -> bool:
+    """Whether there is a recipe to write under."""
+    if asked.interventions or state.session().kept is not None:
+        return True
+    recipe, panes = st.columns(WIDTHS[:2], gap="medium")
+    with recipe:
+        draw_recipe(asked)
+    with panes:
+        st.markdown(EMPTY)
+        st.button("Fill the lab with the tour's example", type="primary", on_click=take_lab_tour)
+    if not resources.is_warm():
+        warm_up_soon()
+    return False
+
+
+def wait(context: "Context") -> None:
+    """The page while its first text is written."""
+    _draw(None, context)
+
+
+def render(report: Report, context: "Context") -> None:
+    """The page with its last answer."""
+    _draw(report, context)
+    left, right = st.columns([3, 2], gap="medium")
+    with left:
+        picture = figures.kl_by_token(report)
+        st.markdown(f"### {picture.title}")
+        st.plotly_chart(picture.figure, key=picture.name, config=CONFIG)
+        caption(picture.caption)
+    with right:
+        table = figures.totals(report)
+        st.markdown(f"### {table.title}")
+        columns = zip(table.columns, zip(*table.rows, strict=True), strict=True)
+        st.dataframe({name: list(cells) for name, cells in columns}, hide_index=True, key="steering-totals")
+        caption(table.caption)
+
+
+def _draw(report: Report | None, context: "Context") -> None:
+    asked = state.session().asked
+    recipe, panes = st.columns(WIDTHS[:2], gap="medium")
+    with recipe:
+        draw_recipe(asked)
+        draw_export(asked)
+    with panes:
+        draw_panes(report)
+        if context.lens is not None:
+            draw_prompt(asked, context.lens)
