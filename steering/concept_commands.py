@@ -102,6 +102,10 @@ def evaluate(
     hypernetwork: Annotated[
         list[str] | None, typer.Option(help="Hypernetwork to compare: name or digest on the shelf, or folder; repeat.")
     ] = None,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(help="Hypernetwork that learnt another number of concepts, for the curve; repeat."),
+    ] = None,
     contestant: Annotated[list[str] | None, typer.Option(help="What else to compare; repeat. All without any.")] = None,
     n_held_in: Annotated[int, typer.Option(help="Concepts held in; 0 for all.", min=0)] = 0,
     n_held_out: Annotated[int, typer.Option(help="Concepts held out; 0 for all.", min=0)] = 0,
@@ -125,11 +129,11 @@ def evaluate(
 
     torch.set_num_threads(threads)
     session, found = load_session(model), read_concepts(named)
-    at, contestants = compared(session, hook, sae, hypernetwork or [], contestant or [])
+    at, contestants = compared(session, hook, sae, hypernetwork or [], contestant or [], over or [])
     arena = arena_of(session, found, at, read_texts(prompts) if prompts else (), strength or STRENGTHS)
     asked = Asked(arena, found, contestants, n_held_in, n_held_out)
     report = evaluate_concepts(asked, out, lambda share, words: typer.echo(f"{share:4.0%} {words}"))
-    names = [one.name for one in contestants if one.vector is not None and one.name != RANDOM]
+    names = [one.name for one in contestants if one.vector and one.name != RANDOM and not one.is_on_curve]
     sentences = [plain_sentence(report, name) for name in names]
     typer.echo("\n".join([*report_lines(report), *sentences, f"Report written to {out}"]))
 

@@ -1,6 +1,7 @@
 """Who is compared on concepts: the baselines of a model and its SAE, and hypernetworks."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from jaxtyping import Float
 from torch import Tensor
@@ -17,13 +18,18 @@ from steering.sentence_vector import named_hypernetwork, sentence_vector
 
 
 def compared(
-    session: ModelSession, hook: str | None, sae: str | None, hypernetworks: Sequence[str], names: Sequence[str]
+    session: ModelSession,
+    hook: str | None,
+    sae: str | None,
+    hypernetworks: Sequence[str],
+    names: Sequence[str],
+    over: Sequence[str] = (),
 ) -> tuple[HookPoint, tuple[Contestant, ...]]:
-    """The hook point and the contestants there: first the hypernetworks, then the named baselines, or all of them.
+    """The hook point and the contestants there: the hypernetworks, the named baselines or all, those for the curve.
 
     Raises UserError for a hypernetwork that reads the prompt, or is of another hook point.
     """
-    own = [named_hypernetwork(one, session) for one in hypernetworks]
+    own = [named_hypernetwork(one, session) for one in (*hypernetworks, *over)]
     autoencoder = _sae(session, sae)
     at = HookPoint.parse(hook) if hook else _usual_point(session, own, autoencoder)
     for name, trained in own:
@@ -32,7 +38,9 @@ def compared(
     fits = autoencoder is not None and str(at) == autoencoder.facts.hook_point
     others = baselines(session, at, autoencoder if fits else None)
     wanted = [NONE, RANDOM, *(one for one in names if one not in (NONE, RANDOM))] if names else []
-    return at, (*(of_hypernetwork(session, *one) for one in own), *named(others, wanted))
+    made = [of_hypernetwork(session, *one) for one in own]
+    n = len(hypernetworks)
+    return at, (*made[:n], *named(others, wanted), *(replace(one, is_on_curve=True) for one in made[n:]))
 
 
 def _sae(session: ModelSession, sae: str | None) -> Autoencoder | None:

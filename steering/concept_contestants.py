@@ -42,6 +42,8 @@ class Contestant:
     lead: Callable[[Concept], str] | None = None
     flops: Callable[[Concept], float] | None = None
     n_learnt: int | None = None
+    is_on_curve: bool = False
+    """Whether it shows what the number of learnt concepts does: then it meets held-out concepts alone."""
     seconds_before: float = 0.0
     """What was spent once and is shared by all concepts that were learnt from."""
     flops_before: float = 0.0

@@ -76,11 +76,12 @@ def evaluate_concepts(asked: Asked, out: Path, progress: Progress = silent) -> d
     concepts = asked.chosen()
     if not concepts:
         raise UserError("At least one concept is compared on; the set has none of that part.", "Name another set.")
-    n_all, n_done = len(concepts) * len(asked.contestants), 0
+    meetings = {concept.name: [one for one in asked.contestants if meets(one, concept)] for concept in concepts}
+    n_all, n_done = sum(map(len, meetings.values())), 0
     for concept in concepts:
-        missing = [one for one in asked.contestants if (concept.name, one.name) not in done]
+        missing = [one for one in meetings[concept.name] if (concept.name, one.name) not in done]
         field = field_of(asked.arena, concept) if missing else None
-        n_done += len(asked.contestants) - len(missing)
+        n_done += len(meetings[concept.name]) - len(missing)
         for contestant in missing:
             assert field is not None
             rows.append(measure(asked.arena, field, contestant))
@@ -90,6 +91,11 @@ def evaluate_concepts(asked: Asked, out: Path, progress: Progress = silent) -> d
     report = summary(asked, rows, facts)
     replace_file(out, (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode())
     return report
+
+
+def meets(contestant: Contestant, concept: Concept) -> bool:
+    """Whether the contestant is measured on the concept: on the curve, what one has not learnt is not held in."""
+    return concept.is_held_out or not contestant.is_on_curve
 
 
 def _kept(path: Path, facts: Mapping[str, Any]) -> list[Row]:
@@ -128,6 +134,7 @@ def summary(asked: Asked, rows: Sequence[Row], facts: Mapping[str, Any]) -> dict
     """The report of some rows: a table, the curve over the number of learnt concepts, and the rows themselves."""
     names = {one.name for one in asked.contestants}
     wanted = {one.name for one in asked.chosen()}
+    on_curve = {one.name for one in asked.contestants if one.is_on_curve}
     rows = [one for one in rows if one.contestant in names and one.concept in wanted]
     table = [line for part in PARTS for one in asked.contestants if (line := _line(one, part, rows)) is not None]
     return {
@@ -135,7 +142,7 @@ def summary(asked: Asked, rows: Sequence[Row], facts: Mapping[str, Any]) -> dict
         "facts": dict(facts),
         "contestants": {one.name: one.how for one in asked.contestants},
         "table": table,
-        "curve": [line for line in table if line["n_learnt"] is not None],
+        "curve": [line for line in table if line["contestant"] in on_curve],
         "costs": costs(asked.contestants, rows),
         "rows": [row_json(one) for one in rows],
     }

@@ -76,13 +76,13 @@ def over_concepts(report: Mapping[str, Any]) -> Picture | None:
     if len({line["n_learnt"] for line in lines}) < 2:
         return None
     shown = [_over(lines, part) for part in PARTS]
-    random = [line for line in report["table"] if line["contestant"] == "random" and line["part"] == "held_out"]
+    random = [line for line in report["table"] if line["contestant"] == "random vector" and line["part"] == "held_out"]
     if random:
         ends = [min(line["n_learnt"] for line in lines), max(line["n_learnt"] for line in lines)]
         found = random[0]["overall"]
         shown.append(
             Curve(
-                "random, held out",
+                "random vector, held out",
                 ends,
                 [found["mean"]] * 2,
                 charts.COMPARED,

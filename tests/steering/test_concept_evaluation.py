@@ -166,11 +166,15 @@ def test_a_run_that_stopped_goes_on_and_makes_nothing_twice(tmp_path):
 
 
 def test_the_report_has_both_parts_apart_with_intervals_costs_and_a_sentence(tmp_path):
-    report = evaluate_concepts(asked((PLANTED, *compared(RANDOM, MEAN_DIFFERENCE, PROMPTING))), tmp_path / "r.json")
+    other = replace(PLANTED, name="of 1", is_on_curve=True)
+    contestants = (PLANTED, *compared(RANDOM, MEAN_DIFFERENCE, PROMPTING), other)
+    report = evaluate_concepts(asked(contestants), tmp_path / "r.json")
     table = {(line["contestant"], line["part"]): line for line in report["table"]}
     assert table[MEAN_DIFFERENCE, "held_in"]["concept"]["mean"] > 0.2
     assert table["planted", "held_out"]["concept"]["mean"] < 0
-    assert [line["n_learnt"] for line in report["curve"]] == [1, 1]
+    assert [(line["contestant"], line["part"], line["n_learnt"]) for line in report["curve"]] == [
+        ("of 1", "held_out", 1)
+    ]
     cost = {one["contestant"]: one for one in report["costs"]}
     assert cost["planted"]["seconds"] >= 8.0
     assert cost[MEAN_DIFFERENCE]["flops"] > 0
