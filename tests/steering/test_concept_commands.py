@@ -4,7 +4,7 @@ import json
 
 import cli
 from data.recipes import sampling
-from steering.concepts import read_concepts
+from steering.concepts import concept_set, read_concepts, write_concepts
 from tests.steering.test_concepts import PLAN, continued
 
 
@@ -32,8 +32,10 @@ def test_a_set_is_made_after_a_plan(tmp_path, capsys, monkeypatch):
 
 
 def test_the_baselines_are_compared_on_a_bundled_concept(tmp_path, capsys):
-    given = ["--n-held-in", 1, "--n-held-out", 1, "--contestant", "mean difference", "--strength", 0.2]
+    write_concepts(concept_set("one", [read_concepts("stories").named("the sea")]), tmp_path / "one.json")
+    given = ["--concepts", tmp_path / "one.json", "--contestant", "mean difference", "--strength", 0.2]
     run("concepts", "evaluate", "--out", tmp_path / "report.json", *given)
     report = json.loads((tmp_path / "report.json").read_text())
-    assert [line["contestant"] for line in report["table"]] == ["no steering", "random vector", "mean difference"] * 2
-    assert "mean difference: of concepts held in (1) it" in capsys.readouterr().out
+    assert [line["contestant"] for line in report["table"]] == ["no steering", "random vector", "mean difference"]
+    assert report["table"][2]["concept"]["mean"] > 0.05
+    assert "mean difference: of concepts held in (1) it beats the random vector" in capsys.readouterr().out

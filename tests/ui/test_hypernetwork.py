@@ -66,7 +66,11 @@ def line(name, part, mean, n_learnt=None):
 
 def report():
     table = [line("small", part, mean, n) for part, mean, n in (("held_in", 0.9, 40), ("held_out", 0.5, 40))]
-    table += [line("smaller", "held_out", 0.4, 10), line("random vector", "held_in", 0.2), line("random vector", "held_out", 0.2)]
+    table += [
+        line("smaller", "held_out", 0.4, 10),
+        line("random vector", "held_in", 0.2),
+        line("random vector", "held_out", 0.2),
+    ]
     return {"table": table, "curve": [one for one in table if one["n_learnt"]]}
 
 
