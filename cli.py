@@ -19,6 +19,7 @@ from steering.commands import steer_app
 from steering.concept_commands import concepts_app
 from steering.export_commands import add_export_commands
 from steering.hypernet_commands import hypernet_app
+from steering.run_commands import run_recipe
 from steering.tune_commands import add_tune_command
 
 if TYPE_CHECKING:
@@ -237,17 +238,9 @@ def make_texts(
 
 
 app.command()(sparsity_law)
-
-
-def _recipe_of_view(link: str) -> tuple[Sequence[Any], str]:
-    from analysis.command_words import spec_of_view
-
-    spec = spec_of_view(link)
-    return spec.interventions, spec.model
-
-
-add_export_commands(app, _recipe_of_view)
-add_tune_command(steer_app, _recipe_of_view)
+add_export_commands(app)
+steer_app.command("run")(run_recipe)
+add_tune_command(steer_app)
 
 
 @store_app.command("show")

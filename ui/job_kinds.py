@@ -24,6 +24,7 @@ from ui.fit_job import FIT
 from ui.hypernet_job import HYPERNET
 from ui.job import JobKind, Outcome, Progress
 from ui.queue import Queue
+from ui.tune_job import TUNE
 from ui.words import shortened
 
 if TYPE_CHECKING:
@@ -253,6 +254,7 @@ KINDS = {
     DASHBOARD: JobKind(DASHBOARD, "model", _build_dashboard),
     FIT.slug: FIT,
     HYPERNET.slug: HYPERNET,
+    TUNE.slug: TUNE,
 }
 
 
