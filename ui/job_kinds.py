@@ -20,6 +20,7 @@ from analysis.spec import Spec, read_spec, to_code
 from analysis.text_set import read_text_set
 from capture.errors import UserError
 from ui import resources
+from ui.controller_job import CONTROLLER
 from ui.fit_job import FIT
 from ui.hypernet_job import HYPERNET
 from ui.job import JobKind, Outcome, Progress
@@ -255,6 +256,7 @@ KINDS = {
     FIT.slug: FIT,
     HYPERNET.slug: HYPERNET,
     TUNE.slug: TUNE,
+    CONTROLLER.slug: CONTROLLER,
 }
 
 
