@@ -118,6 +118,7 @@ def evaluate(
     from capture.models import load_session
     from steering.commands import read_texts
     from steering.concept_comparison import compared
+    from steering.concept_contestants import RANDOM
     from steering.concept_evaluation import STRENGTHS, arena_of
     from steering.concept_report import Asked, evaluate_concepts, plain_sentence, report_lines
     from steering.concepts import read_concepts
@@ -128,7 +129,8 @@ def evaluate(
     arena = arena_of(session, found, at, read_texts(prompts) if prompts else (), strength or STRENGTHS)
     asked = Asked(arena, found, contestants, n_held_in, n_held_out)
     report = evaluate_concepts(asked, out, lambda share, words: typer.echo(f"{share:4.0%} {words}"))
-    sentences = [plain_sentence(report, one.name) for one in contestants if one.vector is not None]
+    names = [one.name for one in contestants if one.vector is not None and one.name != RANDOM]
+    sentences = [plain_sentence(report, name) for name in names]
     typer.echo("\n".join([*report_lines(report), *sentences, f"Report written to {out}"]))
 
 

@@ -24,8 +24,7 @@ from steering.methods import mean_difference, reft_r1
 
 VectorOf = Callable[[Concept], Float[Tensor, "d"]]
 NONE, PROMPTING, BEGINNING = "no steering", "prompting", "beginning"
-MEAN_DIFFERENCE, REFT_R1, REFT_R1_STARTED = "mean difference", "ReFT-r1", "ReFT-r1 from mean difference"
-SAE_LATENT, RANDOM = "SAE latent", "random vector"
+MEAN_DIFFERENCE, REFT_R1, SAE_LATENT, RANDOM = "mean difference", "ReFT-r1", "SAE latent", "random vector"
 STEPS_AS_AXBENCH = 72
 """Steps of ReFT-r1 for a concept: 144 texts in batches of 6, three times."""
 
@@ -65,15 +64,14 @@ def baselines(session: ModelSession, at: HookPoint, sae: Autoencoder | None = No
             flops=lambda concept: 2.0 * n_params * tokens(concept),
         ),
     ]
-    for name, start in ((REFT_R1, "random"), (REFT_R1_STARTED, "mean_difference")):
-        found.append(
-            Contestant(
-                name,
-                f"{STEPS_AS_AXBENCH} steps of 6 training texts, {start.replace('_', ' ')} start",
-                _reft_r1(session, at, start),
-                flops=lambda concept: 6.0 * n_params * tokens(concept) * n_epochs(concept),
-            )
+    found.append(
+        Contestant(
+            REFT_R1,
+            f"as in the paper, {STEPS_AS_AXBENCH} steps of 6 training texts",
+            lambda concept: _reft_r1(session, concept, at),
+            flops=lambda concept: 6.0 * n_params * tokens(concept) * n_epochs(concept),
         )
+    )
     if sae is not None:
         found.append(
             Contestant(
@@ -113,13 +111,10 @@ def n_epochs(concept: Concept, n_batch: int = 6) -> int:
     return max(1, round(STEPS_AS_AXBENCH * n_batch / max(1, n_texts)))
 
 
-def _reft_r1(session: ModelSession, at: HookPoint, start: str) -> VectorOf:
-    def vector(concept: Concept) -> Float[Tensor, "d"]:
-        options = {"n_epochs": n_epochs(concept), "start": start}
-        contrast = concept.training.contrast()
-        return fit_method(reft_r1.METHOD, session, contrast, [_layer(at)], options, at.site).vectors[at].float()
-
-    return vector
+def _reft_r1(session: ModelSession, concept: Concept, at: HookPoint) -> Float[Tensor, "d"]:
+    options = {"n_epochs": n_epochs(concept)}
+    contrast = concept.training.contrast()
+    return fit_method(reft_r1.METHOD, session, contrast, [_layer(at)], options, at.site).vectors[at].float()
 
 
 def _random(concept: Concept, width: int) -> Float[Tensor, "d"]:

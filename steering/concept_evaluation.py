@@ -11,7 +11,7 @@
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,8 +37,8 @@ from steering.scores import kl
 from steering.scoring import N_TOKENS, SAMPLING, Material, Values, material_of, token_logprobs, values_of, written_of
 from steering.token_scope import Ranges
 
-STRENGTHS = (0.05, 0.1, 0.15, 0.2, 0.3)
-MAX_PROMPTS = 16
+STRENGTHS = (0.05, 0.1, 0.15, 0.2)
+MAX_PROMPTS = 12
 N_SHOWN = 2
 BUT_BOS: Ranges = ((1, None),)
 
@@ -73,11 +73,18 @@ def arena_of(
     if not strengths or not all(one > 0 for one in strengths):
         raise UserError("Strengths must be numbers above 0.", f"Leave them out for {STRENGTHS}.")
     own = {one.prompt for some in concepts.concepts for one in some.evaluation.positives if one.prompt.strip()}
-    chosen = tuple(prompts) or tuple(sorted(own, key=lambda one: Example(one, "").lot)[:MAX_PROMPTS])
+    chosen = tuple(prompts) or _evenly(own)
     if not chosen:
         raise UserError("The texts of this set follow no prompt.", "Name a text set of neutral prompts.")
     material = material_of(session, None, chosen, n_tokens=n_tokens)
     return Arena(session, at, mean_norm(session, concepts, at), chosen, material, tuple(strengths))
+
+
+def _evenly(prompts: Collection[str]) -> tuple[str, ...]:
+    """At most MAX_PROMPTS, as many of each half as of the other where there are, by their digests."""
+    order = sorted(prompts, key=lambda one: Example(one, "").lot)
+    sides = [[one for one in order if Example(one, "").lot // 3 % 2 == side] for side in (0, 1)]
+    return tuple(one for some in sides for one in some[: MAX_PROMPTS // 2])
 
 
 def mean_norm(session: ModelSession, concepts: ConceptSet, at: HookPoint, n_texts: int = 128) -> float:

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,9 @@ class Asked:
     n_held_out: int = 0
 
     def chosen(self) -> tuple[Concept, ...]:
-        """The concepts of both parts; fewer are always among more."""
-        return (*_some(self.concepts.held_in, self.n_held_in), *_some(self.concepts.held_out, self.n_held_out))
+        """The concepts of both parts in turn, so that a run that stops has some of each; fewer are among more."""
+        parts = (_some(self.concepts.held_in, self.n_held_in), _some(self.concepts.held_out, self.n_held_out))
+        return tuple(one for both in zip_longest(*parts) for one in both if one is not None)
 
     def facts(self) -> dict[str, Any]:
         """Everything that decides the numbers of a row, but the contestant."""
@@ -228,7 +230,7 @@ def plain_sentence(report: Mapping[str, Any], contestant: str) -> str:
         if found is not None:
             verdict = "beats" if found.low > 0 else "does not beat"
             said.append(
-                f"on {lines[part]['n']} concepts {part.replace('_', ' ')} it {verdict} the random vector "
+                f"of concepts {part.replace('_', ' ')} ({lines[part]['n']}) it {verdict} the random vector "
                 f"({found.mean:+.3f} of 2, 95 % {found.low:+.3f} to {found.high:+.3f})"
             )
     return f"{contestant}: {'; '.join(said)}." if said else f"{contestant}: nothing to compare with."

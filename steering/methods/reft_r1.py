@@ -12,18 +12,16 @@ Wu et al. 2025 (AxBench, arXiv 2501.17148), as in its code:
 """
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.option import Option
 from capture.session import ModelSession
+from steering.clean_batches import CleanBatch, check_loss, shuffled, text_loss
 from steering.contrast_pairs import Contrast
 from steering.direction import unit
 from steering.fit_rows import BOS, FitText, RowsAsked, class_sums, fit_texts
@@ -68,33 +66,6 @@ def tangent(gradient: Float[Tensor, "d"], v: Float[Tensor, "d"]) -> Float[Tensor
     return gradient - (gradient @ v) * v
 
 
-def text_loss(logits: Float[Tensor, "batch pos d_vocab"], texts: Sequence[FitText]) -> Float[Tensor, ""]:
-    """Mean cross-entropy, nats per token, of the parts of the texts that their labels speak of."""
-    wanted = torch.full(logits.shape[:2], -100)
-    for row, text in enumerate(texts):
-        start = max(1, text.start)
-        wanted[row, start - 1 : len(text.tokens) - 1] = torch.tensor(text.tokens[start:])
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten().to(logits.device))
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Texts with the clean activations at the hook point, and which positions count: real ones, without BOS."""
-
-    texts: list[FitText]
-    h: Float[Tensor, "batch pos d"]
-    counts: Bool[Tensor, "batch pos"]
-
-    @classmethod
-    def of(cls, session: ModelSession, texts: Sequence[FitText], at: HookPoint, bos: bool) -> "_Batch":
-        rows = [one[at].float() for one in session.capture_batch([text.tokens for text in texts], (at,))]
-        flags = [torch.arange(len(row)) >= int(bos) for row in rows]
-        return cls(list(texts), pad_sequence(rows, batch_first=True), pad_sequence(flags, batch_first=True))
-
-    def latents(self, v: Float[Tensor, "d"]) -> Float[Tensor, "batch pos"]:
-        return (self.h @ v).relu()
-
-
 def train_direction(
     session: ModelSession,
     texts: Sequence[FitText],
@@ -116,14 +87,11 @@ def train_direction(
     optimiser = torch.optim.AdamW([v], lr=float(options["learning_rate"]))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: 1 - step / n_steps)
     losses: list[float] = []
-    for some in _shuffled(texts, n_batch, n_epochs, draw):
-        batch = _Batch.of(session, some, at, bool(options["bos"]))
+    for some in shuffled(len(texts), n_batch, n_epochs, draw):
+        batch = CleanBatch.of(session, [texts[place] for place in some], at, bool(options["bos"]))
         loss = _loss(session, batch, v, at, options, len(losses) / n_steps)
         losses.append(float(loss.detach()))
-        if not math.isfinite(losses[-1]):
-            raise UserError(
-                f"The loss must stay a number; at step {len(losses):,} it is {losses[-1]}.", "Lower the learning rate."
-            )
+        check_loss(losses[-1], len(losses))
         (gradient,) = torch.autograd.grad(loss, v)
         _step(v, gradient, optimiser)
         schedule.step()
@@ -131,18 +99,12 @@ def train_direction(
     return v.detach(), losses
 
 
-def _shuffled(texts: Sequence[FitText], n: int, n_epochs: int, draw: torch.Generator) -> Iterator[list[FitText]]:
-    for _ in range(n_epochs):
-        order = torch.randperm(len(texts), generator=draw).tolist()
-        yield from ([texts[i] for i in order[start : start + n]] for start in range(0, len(order), n))
-
-
 def _loss(
-    session: ModelSession, batch: _Batch, v: Tensor, at: HookPoint, options: Options, share_done: float
+    session: ModelSession, batch: CleanBatch, v: Tensor, at: HookPoint, options: Options, share_done: float
 ) -> Float[Tensor, ""]:
     amount, rest = top_k_mean(batch.latents(v), batch.counts, int(options["top_k"]))
     added = amount[:, None, None] * v * batch.counts[:, :, None]
-    logits = session.with_gradient([text.tokens for text in batch.texts], {at: added})
+    logits = session.with_gradient(batch.rows, {at: added})
     return text_loss(logits, batch.texts) + share_done * float(options["sparsity"]) * rest.mean()
 
 
@@ -170,7 +132,7 @@ def fit(
         v, losses = train_direction(session, texts, point, options, progress, starts.get(point))
         largest, total, n_rows = 0.0, 0.0, 0
         for start in range(0, len(texts), int(options["n_batch"])):
-            batch = _Batch.of(session, texts[start : start + int(options["n_batch"])], point, bos)
+            batch = CleanBatch.of(session, texts[start : start + int(options["n_batch"])], point, bos)
             largest = max(largest, float((batch.latents(v) * batch.counts).max()))
             total += float((batch.h.norm(dim=2) * batch.counts).sum())
             n_rows += int(batch.counts.sum())

@@ -36,4 +36,4 @@ def test_the_baselines_are_compared_on_a_bundled_concept(tmp_path, capsys):
     run("concepts", "evaluate", "--out", tmp_path / "report.json", *given)
     report = json.loads((tmp_path / "report.json").read_text())
     assert [line["contestant"] for line in report["table"]] == ["no steering", "random vector", "mean difference"] * 2
-    assert "mean difference: on 1 concepts held in it" in capsys.readouterr().out
+    assert "mean difference: of concepts held in (1) it" in capsys.readouterr().out

@@ -174,7 +174,7 @@ def test_the_report_has_both_parts_apart_with_intervals_costs_and_a_sentence(tmp
     cost = {one["contestant"]: one for one in report["costs"]}
     assert cost["planted"]["seconds"] >= 8.0
     assert cost[MEAN_DIFFERENCE]["flops"] > 0
-    assert "held in it beats the random vector" in plain_sentence(report, MEAN_DIFFERENCE)
+    assert "held in (1) it beats the random vector" in plain_sentence(report, MEAN_DIFFERENCE)
     assert any("mean difference" in line and "held_out" in line for line in report_lines(report))
 
 

@@ -9,13 +9,14 @@ import torch
 from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.session import ModelSession
+from steering.clean_batches import text_loss
 from steering.contrast_pairs import contrast_of
 from steering.fit_rows import fit_texts
 from steering.fitted import Fitted, Setting
 from steering.fitting import fit_method
 from steering.method import methods
 from steering.methods import reft_r1
-from steering.methods.reft_r1 import tangent, text_loss, top_k_mean
+from steering.methods.reft_r1 import tangent, top_k_mean
 from tests.models import tiny_llama, tiny_tokenizer
 from tests.steering.planted import DOWN, UP, direction, planted_pairs
 
