@@ -17,8 +17,10 @@ from data.recipes.training_recipe import TrainingRecipe
 from sae.commands import sae_app, with_fields
 from steering.commands import steer_app
 from steering.concept_commands import concepts_app
+from steering.controller_commands import controller_app
 from steering.export_commands import add_export_commands
 from steering.hypernet_commands import hypernet_app
+from steering.run_commands import run_recipe
 from steering.tune_commands import add_tune_command
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ sae_app.command("dashboard")(dashboard)
 app.add_typer(steer_app, name="steer")
 app.add_typer(hypernet_app, name="hypernet")
 app.add_typer(concepts_app, name="concepts")
+app.add_typer(controller_app, name="controller")
 TAKES_LENS_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
@@ -237,17 +240,9 @@ def make_texts(
 
 
 app.command()(sparsity_law)
-
-
-def _recipe_of_view(link: str) -> tuple[Sequence[Any], str]:
-    from analysis.command_words import spec_of_view
-
-    spec = spec_of_view(link)
-    return spec.interventions, spec.model
-
-
-add_export_commands(app, _recipe_of_view)
-add_tune_command(steer_app, _recipe_of_view)
+add_export_commands(app)
+steer_app.command("run")(run_recipe)
+add_tune_command(steer_app)
 
 
 @store_app.command("show")

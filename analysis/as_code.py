@@ -4,6 +4,7 @@ A Spec may come from a stranger's link, so whatever it holds is quoted, and only
 as a flag. Pins and the fingerprint are left out: the numbers are those of the model that is there.
 """
 
+import importlib
 import pprint
 import shlex
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from analysis.spec import Spec, to_code
 
 WIDTH = 100
 NOT_ASKED = ("pins", "fingerprint", "version")
+STEP, RECIPE_CODE = "step", "steering.recipe_code"
 
 HEAD = '''\
 """{title}. Run it with Python in the folder of Steerscope, where its requirements are installed."""
@@ -45,13 +47,24 @@ def python_script(spec: Spec) -> str:
     needs_store = any(map(names_kept_view, asked))
     title = " and ".join(find_lens(one.lens).title for one in asked)
     imports = "from capture.store import ActivationStore\n" if needs_store else ""
+    recipe = _recipe_code(spec)
+    imports += "".join(f"{line}\n" for line in recipe.imports) if recipe else ""
     body = BODY.format(store="ActivationStore.open()" if needs_store else "store=None")
     if len(asked) == 1:
-        body = f"spec = {_construction(asked[0])}\n{body}"
+        body = f"spec = {_construction(asked[0], has_recipe=recipe is not None)}\n{body}"
     else:
-        specs = "".join(f"{_construction(one)},\n" for one in asked)
+        specs = "".join(f"{_construction(one, has_recipe=recipe is not None)},\n" for one in asked)
         body = f"for spec in [\n{indent(specs, '    ')}]:\n{indent(body, '    ')}"
-    return HEAD.format(title=title, imports=imports) + body
+    before = f"recipe = {recipe.expression}\n" if recipe else ""
+    return HEAD.format(title=title, imports=imports) + before + body
+
+
+def _recipe_code(spec: Spec) -> Any:
+    """The list of changes as Python, where steps of the steering lab are among them; None where none is."""
+    if not any(one.get("kind") == STEP for one in spec.interventions):
+        return None
+    # The room above this one, known by its name alone, as operators are.
+    return importlib.import_module(RECIPE_CODE).recipe_code(spec.interventions)
 
 
 def cli_line(spec: Spec) -> str:
@@ -91,13 +104,15 @@ def _changed(options: tuple[Option, ...], given: Mapping[str, Any]) -> dict[str,
     return {name: value for name, value in read_options(options, given).items() if value != defaults[name]}
 
 
-def _construction(spec: Spec) -> str:
-    """The Spec as Python: only the fields that differ from their defaults."""
+def _construction(spec: Spec, *, has_recipe: bool = False) -> str:
+    """The Spec as Python: only the fields that differ from their defaults; the changes may stand in `recipe`."""
     default = Spec(spec.lens)
     lines = ["Spec("]
     for field in fields(spec):
         value = getattr(spec, field.name)
-        if field.name not in NOT_ASKED and (field.name == "lens" or value != getattr(default, field.name)):
+        if field.name == "interventions" and has_recipe:
+            lines.append("    interventions=tuple(recipe),")
+        elif field.name not in NOT_ASKED and (field.name == "lens" or value != getattr(default, field.name)):
             literal = pprint.pformat(_plain(value), width=WIDTH - 12 - len(field.name), sort_dicts=False)
             lines.append(f"    {field.name}={literal.replace(chr(10), chr(10) + ' ' * (5 + len(field.name)))},")
     return "\n".join([*lines, ")"])

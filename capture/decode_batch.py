@@ -4,8 +4,9 @@ Rows are aligned on the right, so that their last tokens lie in one column; what
 padding, which an attention mask and position ids keep out, and which no change ever sees.
 """
 
+import operator
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -14,9 +15,10 @@ from torch import Tensor
 
 from capture.acting import acts_between
 from capture.intervention import Intervention
-from capture.placing import placed
+from capture.placing import Placed, placed
 from capture.plain_path import PlainPath
 from capture.remembered import Asked, Decoded, KeysValues, Start
+from capture.summed import summed
 
 _SLICEABLE = {"full_attention", "sliding_attention", "chunked_attention"}
 
@@ -76,6 +78,8 @@ class DecodeBatch:
     cache: Any = None
     n_columns: int = field(default=0, init=False)
     """Columns that the cache holds."""
+    _sums: tuple[Sequence[tuple[Intervention, ...]], Sequence[Placed]] = field(default=((), ()), init=False)
+    """What acts on a single column, and the changes that it was made of."""
 
     @classmethod
     def joined(cls, path: PlainPath, rows: Sequence[Row]) -> "DecodeBatch":
@@ -107,7 +111,7 @@ class DecodeBatch:
         ]
         first_pos = [max(0, done - pad) for pad in pads]
         changes = [row.between(a, b) for row, a, b in zip(self.rows, first_pos, lengths, strict=True)]
-        made = placed(changes, [max(0, pad - done) for pad in pads], first_pos)
+        made = self._placed(changes, [max(0, pad - done) for pad in pads], first_pos, n_run)
         device = self.path.wiring.device
         cached = {} if self.cache is None else {"use_cache": True, "past_key_values": self.cache}
         masks = _masks(pads, done + n_run, n_run, device) if any(pads) else {}
@@ -117,6 +121,24 @@ class DecodeBatch:
             for row, length in zip(self.rows, lengths, strict=True):
                 row.n_cached = length
         return logits[:, -1].float().cpu()
+
+    def _placed(
+        self, changes: list[tuple[Intervention, ...]], n_padded: list[int], first_pos: list[int], n_run: int
+    ) -> list[Placed]:
+        """Where the changes act; for a single column, sums that serve until other changes act."""
+        if n_run > 1 or not any(changes):
+            return placed(changes, n_padded, first_pos)
+        if not self._is_summed(changes):
+            wiring = self.path.wiring
+            self._sums = (changes, summed(changes, first_pos, wiring.widths, wiring.device))
+        return [replace(one, first_pos=first_pos[(one.rows or (0,))[0]]) for one in self._sums[1]]
+
+    def _is_summed(self, changes: list[tuple[Intervention, ...]]) -> bool:
+        known = self._sums[0]
+        return len(known) == len(changes) and all(
+            len(one) == len(other) and all(map(operator.is_, one, other))
+            for one, other in zip(known, changes, strict=True)
+        )
 
     def keep_only(self, places: Sequence[int]) -> None:
         """Let the other rows go."""

@@ -13,12 +13,12 @@ import hashlib
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from capture.errors import UserError
 from capture.sampling import Sampling
 
-_FIRST_LOOK = 64
 _SMALLEST = 2.0**-25
 
 
@@ -31,18 +31,22 @@ def next_tokens(
 ) -> list[int]:
     """The next token of each row; `steps` counts the tokens that each has had, `before` are all tokens before it.
 
-    Temperature 0 takes the likeliest.
+    Temperature 0 takes the likeliest. Raises UserError where a change was so strong that the logits are no numbers.
     """
+    if bool(logits.sum().isnan()):
+        raise UserError(
+            "A next token is chosen by logits that are numbers; under these changes they are not (NaN).",
+            "Lower the strength of a change.",
+        )
     logits = _penalised(logits, before, sampling.repetition_penalty)
     if sampling.temperature == 0:
         return [int(token) for token in logits.argmax(dim=-1)]
     probabilities = torch.softmax(logits / sampling.temperature, dim=-1)
-    waits = _exponential(list(zip(seeds, steps, strict=True)), logits.shape[-1])
-    if sampling.top_k == 0 and sampling.top_p >= 1:
-        return [int(token) for token in (probabilities / waits).argmax(dim=-1)]
-    order, kept = _left_over(probabilities, sampling.top_k, sampling.top_p)
-    drawn = (kept / waits.gather(1, order)).argmax(dim=-1, keepdim=True)
-    return [int(token) for token in order.gather(1, drawn)[:, 0]]
+    if 0 < sampling.top_k < logits.shape[-1]:
+        smallest = probabilities.topk(sampling.top_k, dim=-1).values[:, -1:]
+        probabilities = probabilities.masked_fill(probabilities < smallest, 0.0)
+    ratios = probabilities / _exponential(list(zip(seeds, steps, strict=True)), logits.shape[-1])
+    return _winners(ratios, probabilities, sampling.top_p)
 
 
 def _penalised(
@@ -58,27 +62,26 @@ def _penalised(
     return changed
 
 
-def _left_over(
-    probabilities: Float[Tensor, "rows d_vocab"], top_k: int, top_p: float | int
-) -> tuple[Int[Tensor, "rows n"], Float[Tensor, "rows n"]]:
-    """The likeliest tokens and their probabilities, largest first, 0 for those that are not left to choose from.
+def _winners(
+    ratios: Float[Tensor, "rows d_vocab"], probabilities: Float[Tensor, "rows d_vocab"], top_p: float | int
+) -> list[int]:
+    """The token of the nucleus with the largest ratio, in each row.
 
-    Sorting a whole vocabulary takes longer than a step of a small model: the nucleus is looked for among the first
-    few, then among more.
+    Sorting a vocabulary takes longer than a step of a small model. The largest ratio of all is that of the nucleus
+    too, unless its token lies outside: where those that are more likely reach `top_p`. Then the largest of those.
     """
-    d_vocab = probabilities.shape[-1]
-    n_most = min(top_k or d_vocab, d_vocab)
-    n = n_most if top_p >= 1 else min(_FIRST_LOOK, n_most)
+    whole = probabilities.sum(dim=-1, dtype=torch.float64)
     while True:
-        values, order = probabilities.topk(n, dim=-1)
-        reached = values.double().cumsum(dim=-1)
-        if n == n_most or (top_k == 0 and bool((reached[:, -1] >= top_p).all())):
+        drawn = ratios.argmax(dim=-1, keepdim=True)
+        if top_p >= 1:
             break
-        n = n_most if top_k else min(16 * n, n_most)
-    # A token stays where those before it do not reach top_p of what top_k left, so the first always does.
-    whole = reached[:, -1:] if top_k else 1.0
-    left = (reached - values < top_p * whole).index_fill(1, torch.tensor([0]), True)
-    return order, values * left
+        is_likelier = probabilities > probabilities.gather(1, drawn)
+        reached = (probabilities * is_likelier).sum(dim=-1, dtype=torch.float64)
+        is_outside = reached >= top_p * whole
+        if not bool(is_outside.any()):
+            break
+        ratios = torch.where(is_outside[:, None] & ~is_likelier, -1.0, ratios)
+    return [int(token) for token in drawn[:, 0]]
 
 
 def _exponential(draws: Sequence[tuple[int, int]], d_vocab: int) -> Float[Tensor, "rows d_vocab"]:

@@ -54,6 +54,17 @@ class ReadsWeights(Protocol):
 
 
 @runtime_checkable
+class AddsVector(Protocol):
+    """An intervention that does one thing: at its one hook point, within its ranges, it adds a vector in float32."""
+
+    at: HookPoint
+
+    def added(self) -> Float[Tensor, "d"]:
+        """What is added, its strength included."""
+        ...
+
+
+@runtime_checkable
 class BindsToPrompt(Intervention, Protocol):
     """An intervention that depends on the prompt: a session binds it before it runs (see capture.binding).
 

@@ -29,7 +29,7 @@ class Placed:
         """The activation after the change; the very same tensor where it changes nothing."""
         if self.rows is None and not self.n_padded:
             return self._checked(activation, at)
-        rows = slice(None) if self.rows is None else list(self.rows)
+        rows = slice(None) if self.rows is None else _index(self.rows)
         part = activation[rows, self.n_padded :]
         made = self._checked(part, at)
         if made is part:
@@ -43,6 +43,12 @@ class Placed:
         if made.shape != part.shape or made.dtype != part.dtype or made.device != part.device:
             raise ValueError(f"{self.change.recipe().get('kind')} changed shape, dtype or device at {at}.")
         return made
+
+
+def _index(rows: tuple[int, ...]) -> slice | list[int]:
+    """Rows that lie beside each other as a slice, which copies nothing."""
+    is_run = rows == tuple(range(rows[0], rows[-1] + 1))
+    return slice(rows[0], rows[-1] + 1) if is_run else list(rows)
 
 
 def everywhere(changes: Sequence[Intervention], first_pos: int = 0) -> list[Placed]:

@@ -33,6 +33,7 @@ from steering.vector_file import VectorFile, formats
 from steering.vector_folder import MANIFEST, VECTORS, vector_manifest
 
 BUNDLE_VERSION = 1
+RECIPE_VERSION = 1
 RECIPE, README, SCRIPT = "recipe.json", "README.md", "apply_steering.py"
 NORMS = "strength, unit and layer weights are in the vectors: each is added once, as it is"
 UNKNOWN = "not on the shelf of the machine that wrote this"
@@ -97,7 +98,7 @@ def bundle_zip(bundle: Bundle) -> bytes:
 def recipe_object(interventions: Sequence[Intervention], session: ModelSession) -> dict[str, Any]:
     """The recipe as plain JSON, with the model that it is for."""
     return {
-        "recipe_version": 1,
+        "recipe_version": RECIPE_VERSION,
         "model": session.name,
         "fingerprint": session.fingerprint,
         "interventions": [one.recipe() for one in interventions],

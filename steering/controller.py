@@ -20,18 +20,10 @@ from torch import Tensor
 from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.session import ModelSession
+from steering.controller_recipe import OUTPUTS
 from steering.direction import as_direction
 from steering.methods.add_direction import AddDirection
 
-VARIANTS = ("paper", "fixed", "trained")
-VARIANT_WORDS = {
-    "paper": "Guiding Giants as published: the loss leaves the weights w where they were",
-    "fixed": "w fixed at 0.5: the control",
-    "trained": "after Guiding Giants: w trained by a loss through the frozen model",
-}
-OUTPUTS = ("raw", "clamp", "sigmoid")
-"""What is done with s before it acts: nothing, cut to [0, 1], or squashed into it."""
-UNITS = ("absolute", "relative")
 FIXED_WEIGHT = 0.5
 
 
@@ -85,11 +77,6 @@ class Decision:
     s: float
     probability: float
     weights: tuple[float, ...]
-
-
-def input_layers(n_layers: int) -> tuple[int, ...]:
-    """The blocks that are read: l ≥ 2 N_L / 3, blocks counted from 0."""
-    return tuple(range(-(-2 * n_layers // 3), n_layers))
 
 
 def forward(

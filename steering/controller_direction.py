@@ -16,7 +16,6 @@ from steering.fitting import fit_method
 from steering.method import method_named
 from steering.vector_folder import read_vectors
 
-KINDS = ("mean_difference", "phrases", "vectors")
 SEPARATOR = ";"
 
 

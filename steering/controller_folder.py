@@ -16,11 +16,13 @@ from capture.hook_point import HookPoint
 from capture.recipe_number import read_number, read_position
 from capture.written_file import replace_file
 from sae.tensor_file import read_config, read_tensors
-from steering.controller import OUTPUTS, UNITS, VARIANTS, Controller
+from steering.controller import Controller
+from steering.controller_recipe import LOSSES, OUTPUTS, UNITS, VARIANTS
 from steering.shelf import MANIFEST, Shelved, find_shelved
 
 SCHEMA_VERSION = 1
 WEIGHTS = "controller.safetensors"
+FILES = (WEIGHTS, MANIFEST)
 NETWORK = ("mean", "std", "W_1", "b_1", "W_2", "b_2")
 KIND = "controllers"
 FORMULA = (
@@ -86,7 +88,7 @@ def _checked(manifest: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Cont
         raise ValueError("directions and layers do not fit each other")
     if not all(bool(torch.isfinite(one).all()) for one in (*network.values(), directions, norms)):
         raise ValueError("not every number is finite")
-    known = {"variant": VARIANTS, "output": OUTPUTS, "unit": UNITS, "loss": ("mse", "bce")}
+    known = {"variant": VARIANTS, "output": OUTPUTS, "unit": UNITS, "loss": LOSSES}
     for name, values in known.items():
         if facts[name] not in values:
             raise ValueError(f"{name} is {str(facts[name])[:20]!r}")

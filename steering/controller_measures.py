@@ -71,6 +71,9 @@ def measured_texts(session: ModelSession, held_out: Prompts, pairs: Contrast, pr
             couple = pairs.pairs[(PAIRS_EACH * n + k) % len(pairs.pairs)]
             for rows, example in zip((wanted, unwanted), couple, strict=True):
                 rows.append(Continued(held_out.tokens[place], session.tokens(example.text, bos=False)))
+    longest = max([N_TOKENS, *(len(row.after) for row in (*wanted, *unwanted))])
+    if max(map(len, held_out.tokens)) + longest > session.shape.context:
+        raise UserError("A prompt and what is measured after it do not fit the model.", "Shorten the longest prompts.")
     others = [place for place, one in enumerate(held_out.is_target) if not one]
     continued = []
     for n, place in enumerate(others):
@@ -78,8 +81,6 @@ def measured_texts(session: ModelSession, held_out: Prompts, pairs: Contrast, pr
         prompt = held_out.tokens[place]
         after = session.generate(prompt, N_TOKENS, seed=n, temperature=1.0, top_p=1.0)
         continued.append(Continued(prompt, after))
-    if any(len(row.prompt) + len(row.after) > session.shape.context for row in (*wanted, *unwanted, *continued)):
-        raise UserError("A prompt and what is measured after it do not fit the model.", "Shorten the longest prompts.")
     clean = _odds(session, continued)
     known = [Continued(row.prompt, row.after, odds) for row, odds in zip(continued, clean, strict=True)]
     contrast = _likelihoods(session, wanted) - _likelihoods(session, unwanted)

@@ -3,9 +3,17 @@
 from dataclasses import dataclass
 
 from capture.errors import UserError
-from steering.controller import OUTPUTS, UNITS, VARIANTS, input_layers
-from steering.controller_direction import KINDS
 
+VARIANTS = ("paper", "fixed", "trained")
+VARIANT_WORDS = {
+    "paper": "Guiding Giants as published: the loss leaves the weights w where they were",
+    "fixed": "w fixed at 0.5: the control",
+    "trained": "after Guiding Giants: w trained by a loss through the frozen model",
+}
+OUTPUTS = ("raw", "clamp", "sigmoid")
+"""What is done with s before it acts: nothing, cut to [0, 1], or squashed into it."""
+UNITS = ("absolute", "relative")
+DIRECTIONS = ("mean_difference", "phrases", "vectors")
 LOSSES = ("mse", "bce")
 
 
@@ -69,7 +77,7 @@ class ControllerRecipe:
         """Raises UserError for a recipe that cannot be followed."""
         for name, known in (
             ("variant", VARIANTS),
-            ("direction", KINDS),
+            ("direction", DIRECTIONS),
             ("unit", UNITS),
             ("output", OUTPUTS),
             ("loss", LOSSES),
@@ -114,3 +122,8 @@ def read_layers(given: str, n_layers: int) -> tuple[int, ...]:
             f"Layer {min(beyond)} does not exist: the model has layers 0 to {n_layers - 1}.", "Pick one of them."
         )
     return tuple(sorted(found))
+
+
+def input_layers(n_layers: int) -> tuple[int, ...]:
+    """The blocks that are read: l ≥ 2 N_L / 3, blocks counted from 0; at least the last one."""
+    return tuple(range(min(-(-2 * n_layers // 3), n_layers - 1), n_layers))

@@ -7,10 +7,9 @@
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,15 @@ from capture.hook_point import HookPoint
 from capture.session import ModelSession
 from steering.contrast_pairs import Contrast
 from steering.controller import Controller, forward, layer_weights
+from steering.controller_checkpoint import (
+    CHECKPOINT,
+    TRAINED,
+    State,
+    initial_network,
+    optimizer_of,
+    read_checkpoint,
+    write_checkpoint,
+)
 from steering.controller_direction import difference_directions, phrase_direction, saved_directions, split_phrases
 from steering.controller_inputs import mean_residual_norms, read_inputs
 from steering.controller_loss import cross_entropy_loss, paper_loss
@@ -30,11 +38,6 @@ from steering.controller_prompts import Prompts
 from steering.controller_recipe import ControllerRecipe, read_layers
 from steering.frozen_flow import FrozenFlow
 from steering.method import Progress, silent
-
-CHECKPOINT = ".checkpoint.pt"
-TRAINED = ("W_1", "b_1", "W_2", "b_2")
-INITIAL_GAIN = 0.1
-"""Of the last layer, so that s begins near 0 and the weights near 1/2."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +61,6 @@ class Run:
         }
 
 
-@dataclass
-class State:
-    """What grows while it is trained."""
-
-    network: dict[str, Tensor]
-    optimizer: torch.optim.Optimizer
-    step: int = 0
-    curve: list[dict[str, float]] = field(default_factory=list)
-
-
 def train_controller(run: Run, progress: Progress = silent, save_every_s: float = 20.0) -> Controller:
     """Train to the end of the recipe, or go on from the checkpoint in `out`.
 
@@ -89,7 +82,7 @@ def train_controller(run: Run, progress: Progress = silent, save_every_s: float 
             state.curve.append(figures)
         progress(state.step / _n_steps(run), f"step {state.step:,} of {_n_steps(run):,}, {_said(figures)}")
         if is_last_of_epoch or time.monotonic() - saved_at > save_every_s:
-            _save(run, state)
+            write_checkpoint(state, run.out, run.described())
             saved_at = time.monotonic()
     return _finished(run, subject, state)
 
@@ -144,63 +137,11 @@ def _flow(run: Run, subject: _Subject, progress: Progress) -> FrozenFlow | None:
     )
 
 
-def _initial(x: Float[Tensor, "prompts n_in"], recipe: ControllerRecipe, n_layers: int) -> dict[str, Tensor]:
-    """Statistics of the inputs, and random first weights."""
-    draw, n_in = torch.Generator().manual_seed(recipe.seed), x.shape[1]
-    return {
-        "mean": x.mean(dim=0),
-        "std": x.std(dim=0).clamp(min=1e-6),
-        "W_1": torch.randn(n_in, recipe.hidden, generator=draw) * (2 / n_in) ** 0.5,
-        "b_1": torch.zeros(recipe.hidden),
-        "W_2": torch.randn(recipe.hidden, 1 + n_layers, generator=draw) * INITIAL_GAIN / recipe.hidden**0.5,
-        "b_2": torch.zeros(1 + n_layers),
-    }
-
-
-def _optimizer(network: dict[str, Tensor], recipe: ControllerRecipe) -> torch.optim.Optimizer:
-    for name in TRAINED:
-        network[name].requires_grad_()
-    # Biases decay nowhere: with s pulled to 0 every prompt would look like the rest.
-    groups = [
-        {"params": [network["W_1"], network["W_2"]], "weight_decay": recipe.weight_decay},
-        {"params": [network["b_1"], network["b_2"]], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.learning_rate)
-
-
 def _begin(run: Run, subject: _Subject) -> State:
-    run.out.mkdir(parents=True, exist_ok=True)
-    network = _initial(subject.x, run.recipe, len(subject.layers))
-    state = State(network, _optimizer(network, run.recipe))
-    path = run.out / CHECKPOINT
-    if not path.is_file():
-        return state
-    kept = torch.load(path, weights_only=True)
-    if kept["described"] != json.dumps(run.described(), sort_keys=True):
-        raise UserError(
-            f"The checkpoint in {run.out} is of another run.",
-            "Name another folder, or ask for what was asked for then.",
-        )
-    with torch.no_grad():
-        for name in TRAINED:
-            network[name].copy_(kept["network"][name])
-    state.optimizer.load_state_dict(kept["optimizer"])
-    state.step, state.curve = kept["step"], json.loads(kept["curve"])
-    return state
-
-
-def _save(run: Run, state: State) -> None:
-    """Write the checkpoint whole or not at all."""
-    kept = {
-        "described": json.dumps(run.described(), sort_keys=True),
-        "network": {name: state.network[name].detach() for name in TRAINED},
-        "optimizer": state.optimizer.state_dict(),
-        "step": state.step,
-        "curve": json.dumps(state.curve),
-    }
-    part = run.out / f"{CHECKPOINT}.part"
-    torch.save(kept, part)
-    os.replace(part, run.out / CHECKPOINT)
+    """The state after the last checkpoint in `out`, or a first one."""
+    network = initial_network(subject.x, run.recipe, len(subject.layers))
+    state = State(network, optimizer_of(network, run.recipe))
+    return read_checkpoint(state, run.out, run.described())
 
 
 def _steps_an_epoch(run: Run) -> int:
@@ -265,7 +206,7 @@ def _flow_loss(flow: FrozenFlow, network: dict[str, Tensor], x: Tensor, step: in
 def _check_finite(run: Run, value: Tensor) -> None:
     if not bool(torch.isfinite(value)):
         raise UserError(
-            f"The loss is {float(value)}: the training has stopped. The last good weights are in "
+            f"The loss is {value.item()}: the training has stopped. The last good weights are in "
             f"{run.out / CHECKPOINT}.",
             "Lower the learning rate or the strength, and name another folder.",
         )
@@ -294,7 +235,8 @@ def _finished(run: Run, subject: _Subject, state: State) -> Controller:
             "digest": _digest([list(run.prompts.texts), list(run.prompts.is_target)]),
         },
         "pairs": None if run.pairs is None else {"title": run.pairs.title, "digest": run.pairs.digest()},
-        "recipe": asdict(recipe),
+        # Names and no paths: a folder may go to someone else.
+        "recipe": asdict(recipe) | {"pairs": Path(recipe.pairs).name, "vectors": Path(recipe.vectors).name},
         "curve": state.curve,
     }
     network = {name: tensor.detach().clone() for name, tensor in state.network.items()}

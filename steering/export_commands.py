@@ -6,75 +6,75 @@ from typing import Annotated, Literal
 import typer
 
 from steering.commands import TOUR, read_texts
-from steering.recipe_file import ViewReader
 
 # Modules that load torch are imported inside the commands, so that --help answers at once.
 RECIPE_HELP = "A recipe.json, the name of vectors on the shelf, or the address of a view."
 Model = Annotated[str | None, typer.Option(help="The model it is for; the one that the recipe names unless given.")]
 
 
-def add_export_commands(app: typer.Typer, read_view: ViewReader) -> None:
-    """Put the commands among those of an app; `read_view` reads the recipe of a view's link."""
+def add_export_commands(app: typer.Typer) -> None:
+    """Put the commands among those of an app."""
+    app.command("export")(export)
+    app.command("import")(import_file)
+    app.command("bake")(bake_recipe)
 
-    @app.command("export")
-    def export(
-        recipe: Annotated[str, typer.Argument(help=RECIPE_HELP)],
-        bundle: Annotated[Path, typer.Option(help="Folder to write, which holds nothing else.")],
-        name: Annotated[str, typer.Option(help="What to call it; the first step's name unless given.")] = "",
-        model: Model = None,
-    ) -> None:
-        """Write one folder that llama.cpp, repeng, steering-vectors, IBM's library or transformers can steer with."""
-        from capture.models import load_session
-        from steering.bundle import make_bundle, write_bundle
-        from steering.recipe_file import named_recipe
 
-        found = named_recipe(recipe, read_view)
-        made = make_bundle(load_session(model or found.model or "stories"), found.interventions, name)
-        write_bundle(made, bundle)
-        for words in made.warnings:
-            typer.echo(f"Note: {words}")
-        typer.echo(f"{len(made.files)} files written to {bundle}: {', '.join(made.files)}")
+def export(
+    recipe: Annotated[str, typer.Argument(help=RECIPE_HELP)],
+    bundle: Annotated[Path, typer.Option(help="Folder to write, which holds nothing else.")],
+    name: Annotated[str, typer.Option(help="What to call it; the first step's name unless given.")] = "",
+    model: Model = None,
+) -> None:
+    """Write one folder that llama.cpp, repeng, steering-vectors, IBM's library or transformers can steer with."""
+    from capture.models import load_session
+    from steering.bundle import make_bundle, write_bundle
+    from steering.recipe_file import named_recipe
 
-    @app.command("import")
-    def import_file(
-        file: Annotated[Path, typer.Argument(help=".gguf, .svec, .json, .npz, .safetensors, or a bundle.")],
-        name: Annotated[str, typer.Option(help="Name on the shelf; the file's unless given.")] = "",
-        model: Annotated[str, typer.Option(help="The model that it is for and is checked against; '' for none.")] = (
-            "stories"
-        ),
-        blocks: Annotated[
-            Literal["as-used", "as-measured"] | None,
-            typer.Option(
-                help="For a file of llama.cpp's cvector-generator: as llama.cpp steers, or one block earlier."
-            ),
-        ] = None,
-        licence: Annotated[str, typer.Option(help="Under what terms the vectors may be used.")] = "",
-    ) -> None:
-        """Put the vectors of another tool's file, or of a bundle, on the shelf."""
-        from capture.models import load_session
-        from steering.importing import import_vectors, imported_lines
+    found = named_recipe(recipe)
+    made = make_bundle(load_session(model or found.model or "stories"), found.interventions, name)
+    write_bundle(made, bundle)
+    for words in made.warnings:
+        typer.echo(f"Note: {words}")
+    typer.echo(f"{len(made.files)} files written to {bundle}: {', '.join(made.files)}")
 
-        is_whole = file.is_dir() or file.suffix == ".zip"
-        session = load_session(model) if model and not is_whole and file.is_file() else None
-        one = import_vectors(file, name, session, read_texts(TOUR), blocks or "", licence)
-        typer.echo("\n".join(imported_lines(one)))
 
-    @app.command("bake")
-    def bake_recipe(
-        recipe: Annotated[str, typer.Argument(help=RECIPE_HELP)],
-        out: Annotated[Path, typer.Option(help="Folder to write the model to.")],
-        every_token: Annotated[
-            bool, typer.Option("--every-token/--as-scoped", help="Let steps act at every token, whatever their scope.")
-        ] = False,
-        model: Model = None,
-    ) -> None:
-        """Fold a recipe into the weights of a transformers folder, and compare it with the hooks."""
-        from capture.models import load_session
-        from steering.baked_folder import write_baked
-        from steering.recipe_file import named_recipe
+def import_file(
+    file: Annotated[Path, typer.Argument(help=".gguf, .svec, .json, .npz, .safetensors, or a bundle.")],
+    name: Annotated[str, typer.Option(help="Name on the shelf; the file's unless given.")] = "",
+    model: Annotated[str, typer.Option(help="The model that it is for and is checked against; '' for none.")] = (
+        "stories"
+    ),
+    blocks: Annotated[
+        Literal["as-used", "as-measured"] | None,
+        typer.Option(help="For a file of llama.cpp's cvector-generator: as llama.cpp steers, or one block earlier."),
+    ] = None,
+    licence: Annotated[str, typer.Option(help="Under what terms the vectors may be used.")] = "",
+) -> None:
+    """Put the vectors of another tool's file, or of a bundle, on the shelf."""
+    from capture.models import load_session
+    from steering.importing import import_vectors, imported_lines
 
-        found = named_recipe(recipe, read_view)
-        name = model or found.model or "stories"
-        session = load_session(name, device="cpu")
-        worst = write_baked(name, session, found.interventions, out, every_token, read_texts(TOUR)[0])
-        typer.echo(f"Model written to {out}; its logits differ from those of the hooks by at most {worst:.2g}")
+    is_whole = file.is_dir() or file.suffix == ".zip"
+    session = load_session(model) if model and not is_whole and file.is_file() else None
+    one = import_vectors(file, name, session, read_texts(TOUR), blocks or "", licence)
+    typer.echo("\n".join(imported_lines(one)))
+
+
+def bake_recipe(
+    recipe: Annotated[str, typer.Argument(help=RECIPE_HELP)],
+    out: Annotated[Path, typer.Option(help="Folder to write the model to.")],
+    every_token: Annotated[
+        bool, typer.Option("--every-token/--as-scoped", help="Let steps act at every token, whatever their scope.")
+    ] = False,
+    model: Model = None,
+) -> None:
+    """Fold a recipe into the weights of a transformers folder, and compare it with the hooks."""
+    from capture.models import load_session
+    from steering.baked_folder import write_baked
+    from steering.recipe_file import named_recipe
+
+    found = named_recipe(recipe)
+    name = model or found.model or "stories"
+    session = load_session(name, device="cpu")
+    worst = write_baked(name, session, found.interventions, out, every_token, read_texts(TOUR)[0])
+    typer.echo(f"Model written to {out}; its logits differ from those of the hooks by at most {worst:.2g}")

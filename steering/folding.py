@@ -120,7 +120,7 @@ def changes_of(one: Intervention) -> Iterator[Any]:
 
 def added_vector(change: AddDirection | AddVector) -> Float[Tensor, "d"]:
     """What the change adds."""
-    return change.added if isinstance(change, AddDirection) else change.strength * torch.tensor(change.vector)
+    return change.added() if isinstance(change, AddDirection) else change.strength * torch.tensor(change.vector)
 
 
 def _caveat(name: str, one: Intervention, change: Any) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint
+from capture.recipe_number import read_number
 from capture.session import ModelSession
 from sae.tensor_file import read_config
 from steering.fitted import Fitted
@@ -157,10 +158,29 @@ def _put(folder: Path, name: str) -> Shelved:
     """The vectors of a folder and their manifest on the shelf, and no other file."""
     if not read_vectors(folder).vectors:
         raise UserError(f"{name} adds no vector.", "Open its recipe.json instead: python cli.py export recipe.json.")
+    check_scores(read_config(folder / MANIFEST).get("scores"))
     with tempfile.TemporaryDirectory() as place:
         for file in (MANIFEST, VECTORS):
             (Path(place) / file).write_bytes((folder / file).read_bytes())
         return put_on_shelf(KIND, Path(place), name)
+
+
+def check_scores(scores: Any) -> None:
+    """Raises UserError for scores in a stranger's manifest that are not as `steer score` writes them."""
+    if scores is None:
+        return
+    try:
+        read_number(scores["chosen_strength"])
+        str(scores["facts"]["unit"])
+        numbers = [read_number(one) for one in scores["auroc"].values()]
+        for dose in scores["doses"]:
+            numbers += [read_number(dose[name]) for name in ("strength", "kl", "null_shuffled", "perplexity_ratio")]
+            numbers += [read_number(dose["concept"][name]) for name in ("mean", "low", "high")]
+            numbers += [read_number(one) for one in (dose["null_random"],) if one is not None]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f"The scores in {MANIFEST} cannot be read: {repr(error)[:120]}.", "Take `scores` out of it, or score again."
+        ) from error
 
 
 def _import_zip(path: Path, name: str) -> Shelved:

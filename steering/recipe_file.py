@@ -1,7 +1,8 @@
 """A recipe by what a person names: a JSON file, vectors on the shelf, or a view."""
 
+import importlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from steering.shelf import shelved
 
 MAX_BYTES = 32_000_000
 MAX_ENTRIES = 100
-ViewReader = Callable[[str], "tuple[Sequence[Mapping[str, Any]], str]"]
-"""The recipe and the model of a view's link."""
+VIEWS = "analysis.command_words"
+"""The module that reads a view's link. It is not below this room, so it is known by its name alone."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class NamedRecipe:
     model: str = ""
 
 
-def named_recipe(words: str, read_view: ViewReader) -> NamedRecipe:
+def named_recipe(words: str) -> NamedRecipe:
     """The recipe in a file, of vectors on the shelf by name or digest, or of a view's address or code.
 
     Raises UserError for what is none of these, and for a recipe that cannot be read.
@@ -39,14 +40,14 @@ def named_recipe(words: str, read_view: ViewReader) -> NamedRecipe:
 
             return NamedRecipe((step_from_shelf(one.digest),), one.name, str(one.facts.get("model") or ""))
     try:
-        recipes, model = read_view(words)
+        view = importlib.import_module(VIEWS).spec_of_view(words)
     except UserError as error:
         names = ", ".join(one.name for one in shelved("vectors")[:8])
         raise UserError(
             f"{words[:60]!r} is no .json file, no vectors on the shelf, and no view that can be read.",
             f"Name a recipe.json, one of {names}, or the address of a view.",
         ) from error
-    return NamedRecipe(_interventions(recipes), "", model)
+    return NamedRecipe(_interventions(view.interventions), "", view.model)
 
 
 def _of_file(path: Path) -> NamedRecipe:

@@ -18,8 +18,8 @@ KIND = "vectors"
 CONDITION, CLASSIFIER = "cast_condition", "k_steering"
 BEGIN_RELATIVE = 0.1
 """The relative strength to begin with where no sweep chose one."""
-BEGIN = {"iti": 15.0}
-"""Strengths that papers begin with, where the unit is the method's own."""
+BEGIN = {"iti": 15.0, "add_direction": 1.0}
+"""Strengths that papers begin with, where the unit is the method's own; imported vectors begin as they are."""
 
 
 def step_from_shelf(
@@ -76,7 +76,7 @@ def _elsewhere(fitted: Fitted, at: Sequence[str]) -> Fitted:
 def _begin(one: Shelved, used: Method, fitted: Fitted) -> dict[str, Any]:
     """Strength, unit and range to begin with."""
     scores = one.manifest.get("scores")
-    is_own = used.slug == one.manifest.get("method")
+    is_own = used.slug == one.manifest.get("method") and used.slug not in BEGIN
     if is_own and isinstance(scores, dict) and scores.get("facts", {}).get("unit") == "relative":
         most = max(float(dose["strength"]) for dose in scores["doses"])
         chosen = float(scores["chosen_strength"]) or BEGIN_RELATIVE

@@ -20,7 +20,7 @@ def strength_range(step: Step) -> tuple[float, float]:
 
     0 to 1 for what is a change by parts; always wide enough for the strength that the step has.
     """
-    low, high = step.strength_range or _usual(step)
+    low, high = step.strength_range or usual_range(step)
     return min(low, step.strength), max(high, step.strength)
 
 
@@ -40,7 +40,8 @@ def in_unit(step: Step, unit: str) -> Step:
     return replace(step, unit=unit, strength=step.strength * factor, usual_strength=usual, strength_range=limits)
 
 
-def _usual(step: Step) -> tuple[float, float]:
+def usual_range(step: Step) -> tuple[float, float]:
+    """The range of a step that no sweep has seen."""
     if step.unit == "relative":
         return -RELATIVE, RELATIVE
     if all(not isinstance(one, AddDirection | AddRows | GradientStep | MultiplyEntries) for one in step.changes):

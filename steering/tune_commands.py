@@ -13,7 +13,6 @@ from capture.terminal_progress import terminal_progress
 from capture.written_file import write_file
 from steering.commands import TOUR, read_texts
 from steering.export_commands import RECIPE_HELP, Model
-from steering.recipe_file import ViewReader
 
 if TYPE_CHECKING:
     from capture.store import ActivationStore
@@ -21,54 +20,55 @@ if TYPE_CHECKING:
 # Modules that load torch are imported inside the command, so that --help answers at once.
 
 
-def add_tune_command(app: typer.Typer, read_view: ViewReader) -> None:
-    """Put the command among those of an app; `read_view` reads the recipe of a view's link."""
+def add_tune_command(app: typer.Typer) -> None:
+    """Put the command among those of an app."""
+    app.command("tune")(tune)
 
-    @app.command("tune")
-    def tune(
-        recipe: Annotated[str, typer.Argument(help=RECIPE_HELP)],
-        pairs: Annotated[
-            Path | None, typer.Option(help="Bundled set or file of pairs; without, only what steering costs is shown.")
-        ] = None,
-        prompts: Annotated[Path, typer.Option(help="JSON text set of neutral prompts; the tour unless given.")] = TOUR,
-        step: Annotated[int | None, typer.Option(help="Which step, from 1; the only one, or else all at once.")] = None,
-        layer: Annotated[list[int] | None, typer.Option(help="Layer to try the step at; repeat.")] = None,
-        strength: Annotated[list[float] | None, typer.Option(help="Strength to try, in place of a sweep; repeat.")] = (
-            None
-        ),
-        out: Annotated[Path | None, typer.Option(help="File to write the recipe with the chosen strength to.")] = None,
-        report: Annotated[Path | None, typer.Option(help="File to write all numbers to, as JSON.")] = None,
-        model: Model = None,
-    ) -> None:
-        """Sweep a recipe's strength and layer, choose on one half of pairs and prompts, and report on the other.
 
-        Points are kept in the store, so that a stopped sweep goes on from them.
-        """
-        from capture.models import load_session
-        from steering.contrast_pairs import read_contrast
-        from steering.dose_table import tune_lines
-        from steering.recipe_file import named_recipe
-        from steering.tune_plan import TunePlan
-        from steering.tuning import tune as tune_recipe
+def tune(
+    recipe: Annotated[str, typer.Argument(help=RECIPE_HELP)],
+    pairs: Annotated[
+        Path | None, typer.Option(help="Bundled set or file of pairs; without, only what steering costs is shown.")
+    ] = None,
+    prompts: Annotated[Path, typer.Option(help="JSON text set of neutral prompts; the tour unless given.")] = TOUR,
+    step: Annotated[int | None, typer.Option(help="Which step, from 1; the only one, or else all at once.")] = None,
+    layer: Annotated[list[int] | None, typer.Option(help="Layer to try the step at; repeat.")] = None,
+    strength: Annotated[list[float] | None, typer.Option(help="Strength to try, in place of a sweep; repeat.")] = (
+        None
+    ),
+    out: Annotated[Path | None, typer.Option(help="File to write the recipe with the chosen strength to.")] = None,
+    report: Annotated[Path | None, typer.Option(help="File to write all numbers to, as JSON.")] = None,
+    model: Model = None,
+) -> None:
+    """Sweep a recipe's strength and layer, choose on one half of pairs and prompts, and report on the other.
 
-        named = named_recipe(recipe, read_view)
-        changes = tuple(one.recipe() for one in named.interventions)
-        place = step - 1 if step is not None else 0 if len(changes) == 1 else None
-        contrast = read_contrast(pairs) if pairs is not None else None
-        texts = tuple(read_texts(prompts))
-        plan = TunePlan(changes, texts, contrast, place, tuple(layer or ()), tuple(strength or ()))
-        session = load_session(model or named.model or "stories")
-        with _store() as store:
-            found = tune_recipe(session, plan, store, terminal_progress())
-        typer.echo("\n".join(tune_lines(found, plan.unit)))
-        if report is not None:
-            write_file(report, f"{json.dumps(found.to_json(), indent=1)}\n".encode())
-        if out is not None and found.point is None:
-            raise UserError("No strength was chosen, so there is no tuned recipe to write.", "Try other strengths.")
-        if out is not None and found.point is not None:
-            used = plan.used(found.point, found.norms, found.slider)
-            write_file(out, f"{json.dumps(list(used), ensure_ascii=False)}\n".encode())
-            typer.echo(f"Recipe written to {out}")
+    Points are kept in the store, so that a stopped sweep goes on from them.
+    """
+    from capture.models import load_session
+    from steering.contrast_pairs import read_contrast
+    from steering.dose_table import tune_lines
+    from steering.recipe_file import named_recipe
+    from steering.tune_plan import TunePlan
+    from steering.tuning import tune as tune_recipe
+
+    named = named_recipe(recipe)
+    changes = tuple(one.recipe() for one in named.interventions)
+    place = step - 1 if step is not None else 0 if len(changes) == 1 else None
+    contrast = read_contrast(pairs) if pairs is not None else None
+    texts = tuple(read_texts(prompts))
+    plan = TunePlan(changes, texts, contrast, place, tuple(layer or ()), tuple(strength or ()))
+    session = load_session(model or named.model or "stories")
+    with _store() as store:
+        found = tune_recipe(session, plan, store, terminal_progress())
+    typer.echo("\n".join(tune_lines(found, plan.unit)))
+    if report is not None:
+        write_file(report, f"{json.dumps(found.to_json(), indent=1)}\n".encode())
+    if out is not None and found.point is None:
+        raise UserError("No strength was chosen, so there is no tuned recipe to write.", "Try other strengths.")
+    if out is not None and found.point is not None:
+        used = plan.used(found.point, found.norms, found.slider)
+        write_file(out, f"{json.dumps(list(used), ensure_ascii=False)}\n".encode())
+        typer.echo(f"Recipe written to {out}")
 
 
 @contextmanager

@@ -22,12 +22,17 @@ from steering.dose import halves
 from steering.proxies import KL_BUDGET
 from steering.recipe import Step, scaled
 from steering.scoring import N_TOKENS
+from steering.strength_range import usual_range
 
 REVISION = 1
 """Raised when a score changes its meaning, so that no older point is gone on with."""
-RELATIVE = (0.025, 0.05, 0.1, 0.2, 0.4, 0.8)
 MULTIPLES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0)
-WORDS = ("name", "method", "source", "strength_range")
+"""Of all strengths at once."""
+PARTS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
+"""Of the end of a step's usual range: 0.025 to 0.8 mean norms for a vector."""
+SHARES = (0.1, 0.25, 0.5, 0.75, 1.0)
+"""Of a change of which 0 is nothing and 1 the whole."""
+WORDS = ("name", "method", "source", "strength_range", "usual_strength")
 """Fields of a step that change no number."""
 
 
@@ -160,9 +165,11 @@ class TunePlan:
             return self.strengths
         if self.step is None:
             return MULTIPLES
-        if getattr(self.tuned, "unit", "absolute") == "relative":
-            return RELATIVE
-        return tuple(one * (self.tuned.strength or 1.0) for one in MULTIPLES)
+        if not isinstance(self.tuned, Step):
+            return tuple(one * (self.tuned.strength or 1.0) for one in MULTIPLES)
+        low, high = usual_range(self.tuned)
+        parts = SHARES if low == 0 else PARTS
+        return tuple(float(f"{part * high:.3g}") for part in parts)
 
     def mean_norms(self, session: ModelSession) -> dict[HookPoint, float]:
         """Mean norm of the prompts' activations, but for the first position, wherever a step is moved to."""
@@ -187,11 +194,16 @@ class TunePlan:
         return (*self.changes[: self.step], self._tuned_at(point, norms), *self.changes[self.step + 1 :])
 
     def used(self, point: Point, norms: Mapping[HookPoint, float], slider: tuple[float, float]) -> tuple[Recipe, ...]:
-        """The recipe, as plain JSON, with a point's strength and layer; a step keeps what its slider spans."""
-        changes = [one.recipe() for one in self.setting(point, norms)]
-        if self.step is not None and changes[self.step]["kind"] == Step.kind:
-            changes[self.step] = {**changes[self.step], "strength_range": list(slider)}
-        return tuple(changes)
+        """The recipe, as plain JSON, with a point's strength and layer; a step keeps what its slider spans.
+
+        A slider that could go below 0 goes as far below it as above.
+        """
+        changes = list(self.setting(point, norms))
+        if self.step is not None and isinstance(step := changes[self.step], Step):
+            most = max(map(abs, slider))
+            limits = (-most, most) if usual_range(step)[0] < 0 else slider
+            changes[self.step] = replace(step, strength_range=limits, usual_strength=point.strength)
+        return tuple(one.recipe() for one in changes)
 
     def _tuned_at(self, point: Point, norms: Mapping[HookPoint, float]) -> Intervention:
         step = replace(self.tuned, strength=point.strength)

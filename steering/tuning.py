@@ -22,6 +22,7 @@ from steering.dose import Dose, Half, budget_strength, dose, halves, knee
 from steering.method import Progress, silent
 from steering.scores import slope
 from steering.scoring import ROWS_AT_ONCE, Material, Values, Written, material_of, values_of
+from steering.strength_range import rounded_up
 from steering.tune_plan import Point, TunePlan
 
 CLEAN = "clean"
@@ -149,13 +150,8 @@ def slider_range(doses: Sequence[Dose], best: Dose | None, budget: float) -> tup
     edge = best.strength if best else budget_strength(doses, budget)
     if not edge:
         edge = max((one.strength for one in doses), key=abs) / 2
-    high = math.copysign(_round_up(2 * abs(edge)), edge)
+    high = math.copysign(rounded_up(2 * abs(edge)), edge)
     return min(0.0, high), max(0.0, high)
-
-
-def _round_up(value: float) -> float:
-    power = 10.0 ** math.floor(math.log10(value))
-    return float(f"{next(step * power for step in (1, 2, 5, 10) if step * power >= value * (1 - 1e-9)):.3g}")
 
 
 def _doses(kept: KeptPoints, points: Sequence[Point], half: Half) -> tuple[Dose, ...]:

@@ -16,8 +16,10 @@ from capture.store_views import VIEWS
 from sae.formats import openai
 from sae.library import FOLDER_FORMATS, WRITERS
 from steering import concepts, hypernetwork_folder
+from steering.bundle import BUNDLE_VERSION, RECIPE_VERSION
 from steering.method import NEEDS, methods
 from steering.proxies import PROXIES
+from steering.vector_file import formats
 from steering.vector_folder import SCHEMA_VERSION
 from tests.models import FAMILIES
 
@@ -95,6 +97,13 @@ def test_the_format_table_has_the_versions_that_are_written():
     assert versions["steering vectors"] == str(SCHEMA_VERSION)
     assert versions["concept set"] == str(concepts.SCHEMA_VERSION)
     assert versions["hypernetwork"] == str(hypernetwork_folder.SCHEMA_VERSION)
+    assert versions["bundle"] == str(BUNDLE_VERSION)
+    assert versions["recipe"] == str(RECIPE_VERSION)
+
+
+def test_the_table_of_vector_formats_has_every_one_with_its_file():
+    wanted = {kind: Path(module.FILE).stem.split(".")[0] for kind, module in formats().items()}
+    assert {row[0].strip("`"): row[1].strip("`").split(".")[0] for row in rows("To other tools and back")} == wanted
 
 
 def test_the_kernel_table_has_every_function_that_has_a_reference():

@@ -7,6 +7,7 @@ import streamlit as st
 
 from analysis.spec import Spec, to_code
 from ui import state
+from ui.controller_words import CONTROLLER, controller_words
 from ui.numbers import say_number
 from ui.step_words import STEP, short_step_words, step_words
 from ui.words import plain, shortened
@@ -39,6 +40,8 @@ def change_words(recipe: Recipe) -> str:
 
     if recipe.get("kind") == STEP:
         return short_step_words(recipe)
+    if recipe.get("kind") == CONTROLLER:
+        return controller_words(recipe)
     if recipe.get("kind") != EDIT_LATENT:
         return shortened(recipe_words(recipe), 60)
     name, value = f"latent {recipe.get('latent')}", _said(recipe.get("value"))

@@ -45,13 +45,12 @@ def _made(facts: Mapping[str, Any]) -> str:
         points[0] if len(points) == 1 else f"{len(points)} hook points, {points[0]} to {points[-1]}" if points else ""
     )
     revision = f"revision {facts['revision'][:12]}, " if facts["revision"] else ""
-    return " · ".join(
-        [
-            f"{facts['model']} ({revision}fingerprint {facts['fingerprint'][:8]})",
-            facts["dtype"],
-            where,
-            f"BOS {'first' if facts['bos'] else 'left out'}",
-            f"weights {facts['processing']}",
-            f"{say_number(facts['n_tokens'])} tokens",
-        ]
-    )
+    said = [
+        f"{facts['model']} ({revision}fingerprint {facts['fingerprint'][:8]})",
+        facts["dtype"],
+        where,
+        f"BOS {'first' if facts['bos'] else 'left out'}",
+        f"weights {facts['processing']}",
+        f"{say_number(facts['n_tokens'])} tokens",
+    ]
+    return " · ".join(filter(None, said))

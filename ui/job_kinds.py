@@ -20,10 +20,12 @@ from analysis.spec import Spec, read_spec, to_code
 from analysis.text_set import read_text_set
 from capture.errors import UserError
 from ui import resources
+from ui.controller_job import CONTROLLER
 from ui.fit_job import FIT
 from ui.hypernet_job import HYPERNET
 from ui.job import JobKind, Outcome, Progress
 from ui.queue import Queue
+from ui.tune_job import TUNE
 from ui.words import shortened
 
 if TYPE_CHECKING:
@@ -253,6 +255,8 @@ KINDS = {
     DASHBOARD: JobKind(DASHBOARD, "model", _build_dashboard),
     FIT.slug: FIT,
     HYPERNET.slug: HYPERNET,
+    TUNE.slug: TUNE,
+    CONTROLLER.slug: CONTROLLER,
 }
 
 

@@ -59,7 +59,7 @@ def draw_losses(warnings: tuple[str, ...]) -> None:
         st.caption("Every file can say all of it.")
         return
     lines = "\n".join(f"- {plain(one)}" for one in warnings)
-    st.warning(f"What the files cannot say stands in the bundle's README too:\n\n{lines}", icon=":material/warning:")
+    st.warning(f"What the files cannot say, and the bundle’s README says too:\n\n{lines}", icon=":material/warning:")
 
 
 def draw_download(made: "Bundle") -> None:

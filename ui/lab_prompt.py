@@ -11,8 +11,9 @@ from ui import state
 from ui.answers import go_on, is_under_way, stop
 from ui.widgets import option_widget
 
-NEAR = ("panes", "seed", "temperature", "tokens")
-"""Options beside the prompt; the others are one press away."""
+NEAR = {"panes": "Panes ×", "seed": "Seed", "temperature": "T", "tokens": "Tokens"}
+"""Options beside the prompt, in few letters; the others are one press away."""
+FIELD_PX = 86
 
 
 def draw_prompt(asked: Spec, lens: AnyLens) -> None:
@@ -26,8 +27,9 @@ def draw_prompt(asked: Spec, lens: AnyLens) -> None:
             **state.bind("lab_prompt", asked.text, lambda text: state.change(text=text or "")),
         )
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        for name in NEAR:
-            _near(options[name], asked)
+        for name, label in NEAR.items():
+            _near(options[name], label, asked)
+    with st.container(horizontal=True, gap="small"):
         with st.popover("More", icon=":material/tune:"):
             for name, option in options.items():
                 if name not in NEAR:
@@ -35,15 +37,15 @@ def draw_prompt(asked: Spec, lens: AnyLens) -> None:
         _run_and_stop(int(_value(options["seed"], asked)))
 
 
-def _near(option: Option, asked: Spec) -> None:
+def _near(option: Option, label: str, asked: Spec) -> None:
     """A narrow field of one option."""
     value, kind = _value(option, asked), type(option.default)
     bound = state.bind(f"near.{option.name}", value, lambda new: _set(option, new))
     if kind is str:
-        st.text_input(option.label, help=option.help, width=104, **bound)
+        st.text_input(label, help=option.help, width=FIELD_PX, **bound)
     else:
         low, high, step = (kind(one or 0) for one in (option.minimum, option.maximum, option.step))
-        st.number_input(option.label, low, high, step=step, help=option.help, width=112, **bound)
+        st.number_input(label, low, high, step=step, help=option.help, width=FIELD_PX, **bound)
 
 
 def _value(option: Option, asked: Spec) -> Any:

@@ -1,15 +1,19 @@
-"""Prompts for a controller: beginnings of stories that turn sad, and as many that do not; from templates of our own.
+"""Prompts for a controller: beginnings of stories that turn sad, and as many that do not; our own texts.
 
-Three sets, each with setups, turns, names, pets and things of its own, so that what is measured is not a memory of the
-templates: one to learn from, one to choose settings on, and one held out for what is reported. Of the prompts that do
-not turn sad a third are happy, a third neutral, and a third hard: they have the words of sadness, and are not sad.
+1. Most are made from templates: a setup and a turn. Of those that do not turn sad a third are happy, a third neutral,
+   and a third hard: they have the words of sadness, and are not sad.
+2. The set to learn from has the sentences of data/labels/feelings.csv and of every second pair of happy_sad as well.
+3. The set held out has setups, turns, names, pets and things of its own, so that what is measured is no memory of the
+   templates.
 """
 
+import csv
 import json
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+DATA = Path(__file__).resolve().parents[1]
 SAD, OTHER = "sad", "other"
 
 SETUPS = {
@@ -28,8 +32,6 @@ SETUPS = {
         "{name} had waited for this day all year.",
         "After dinner {name} looked for the {pet}.",
         "The road to the {place} was long, and {name} carried a {thing}.",
-    ),
-    "choose": (
         "Long ago {name} kept a {pet} in the barn behind the {place}.",
         "When the bell rang, {name} took the {thing} and left.",
         "{name} had only one thing in the world, a {thing}.",
@@ -101,8 +103,6 @@ TURNS = {
             "The witch turned the {pet} into stone, and {name} despaired.",
             "{name} sighed and thought of how happy they had once been.",
             "The door was locked, and {name} had nowhere to go.",
-        ),
-        "choose": (
             "Then a cart ran over the {pet}, and it was no more.",
             "{name} sobbed, for the {thing} had been stolen.",
             "Mother was very ill, and the doctor shook his head.",
@@ -158,8 +158,6 @@ TURNS = {
             '"Thank you, thank you!" said {name}, and jumped up and down.',
             "How proud {name} was, and how the others cheered!",
             "They went down the hill on a sled and shouted with delight.",
-        ),
-        "choose": (
             "Grandfather came with a basket full of presents.",
             "{name} giggled, for the {pet} had a funny red hat.",
             "At last the holidays began, and {name} cheered.",
@@ -205,8 +203,6 @@ TURNS = {
             "They had to walk another mile to the {place}.",
             "The cook put the potatoes into the pot.",
             "{name} swept the floor and carried the wood inside.",
-        ),
-        "choose": (
             "The clock on the wall said half past three.",
             "{name} wrote a name on the {thing} with a pencil.",
             "A woman in a green dress was buying bread.",
@@ -245,8 +241,6 @@ TURNS = {
             "The doctor said that all was well, and Mother laughed with relief.",
             '"Do not cry," said {name}, "look, here it is!" and the little one smiled.',
             "The poor man found a pot of gold, and he was poor no more.",
-        ),
-        "choose": (
             "They thought that the {pet} was gone, but it came back with three little ones.",
             "{name} was never alone again, for the house was full of friends.",
             "The old {thing} was broken, so Father gave {name} a better one.",
@@ -266,16 +260,27 @@ TURNS = {
 }
 WORDS = {
     "fit": {
-        "name": ("Lily", "Tom", "Anna", "Ben", "Mia", "Sam", "Jack", "Rose", "Peter", "Lucy"),
-        "pet": ("dog", "kitten", "bird", "rabbit", "pony", "lamb"),
-        "place": ("river", "forest", "hill", "garden", "sea", "village"),
-        "thing": ("ball", "doll", "boat", "kite", "book", "cup"),
-    },
-    "choose": {
-        "name": ("Nora", "Max", "Emma", "Fred", "Clara", "Hugo"),
-        "pet": ("puppy", "cat", "duck", "goat"),
-        "place": ("market", "lake", "church", "mill"),
-        "thing": ("drum", "lamp", "ring", "toy train"),
+        "name": (
+            "Lily",
+            "Tom",
+            "Anna",
+            "Ben",
+            "Mia",
+            "Sam",
+            "Jack",
+            "Rose",
+            "Peter",
+            "Lucy",
+            "Nora",
+            "Max",
+            "Emma",
+            "Fred",
+            "Clara",
+            "Hugo",
+        ),
+        "pet": ("dog", "kitten", "bird", "rabbit", "pony", "lamb", "puppy", "cat", "duck", "goat"),
+        "place": ("river", "forest", "hill", "garden", "sea", "village", "market", "lake", "church", "mill"),
+        "thing": ("ball", "doll", "boat", "kite", "book", "cup", "drum", "lamp", "ring", "toy train"),
     },
     "held-out": {
         "name": ("Ella", "Karl", "Sophie", "Oscar", "Ruth", "Paul"),
@@ -287,7 +292,7 @@ WORDS = {
 
 
 def prompts(part: str, n: int, seed: int = 0) -> list[dict[str, str]]:
-    """`n` different prompts of one part, half of them sad, in a random order that the seed decides."""
+    """`n` prompts from templates, half of them sad, in a random order; to learn from, hand-written ones as well."""
     draw = random.Random(seed)
     shares = {"sad": n // 2, "happy": n // 6, "neutral": n // 6, "hard": n - n // 2 - 2 * (n // 6)}
     found: dict[str, str] = {}
@@ -296,6 +301,8 @@ def prompts(part: str, n: int, seed: int = 0) -> list[dict[str, str]]:
         while len(found) < n_before + n_wanted:
             text = _filled(draw, (draw.choice(SETUPS[part]), draw.choice(TURNS[kind][part])), WORDS[part])
             found.setdefault(text, SAD if kind == "sad" else OTHER)
+    if part == "fit":
+        found |= hand_written()
     rows = [{"text": text, "label": label} for text, label in found.items()]
     draw.shuffle(rows)
     return rows
@@ -306,14 +313,24 @@ def _filled(draw: random.Random, sentences: Sequence[str], words: Mapping[str, S
     return " ".join(sentence.format(**chosen) for sentence in sentences)
 
 
-NAMES = {"fit": "sad_turn", "choose": "sad_turn_choose", "held-out": "sad_turn_held_out"}
+def hand_written() -> dict[str, str]:
+    """Sentences that were written one by one: those on feelings, and the first half of the happy_sad pairs."""
+    with (DATA / "labels" / "feelings.csv").open(encoding="utf-8", newline="") as file:
+        found = {row["text"]: SAD if row["label"] == SAD else OTHER for row in csv.DictReader(file)}
+    for pair in json.loads((DATA / "pairs" / "happy_sad.json").read_text("utf-8"))["pairs"][::2]:
+        found[pair["prompt"] + pair["negative"]] = SAD
+        found[pair["prompt"] + pair["positive"]] = OTHER
+    return found
 
 
-def write_prompts(out: Path, n_fit: int = 600, n_other: int = 180) -> list[Path]:
-    """Write the three sets as labelled texts; return their paths."""
+NAMES = {"fit": "sad_turn", "held-out": "sad_turn_held_out"}
+
+
+def write_prompts(out: Path, n_fit: int = 800, n_held_out: int = 180) -> list[Path]:
+    """Write both sets as labelled texts; return their paths."""
     paths = []
     for part, name in NAMES.items():
-        n = n_fit if part == "fit" else n_other
+        n = n_fit if part == "fit" else n_held_out
         data = {"title": name, "labels": [SAD, OTHER], "texts": prompts(part, n)}
         path = out / f"{name}.json"
         path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", "utf-8")
@@ -322,4 +339,4 @@ def write_prompts(out: Path, n_fit: int = 600, n_other: int = 180) -> list[Path]
 
 
 if __name__ == "__main__":
-    write_prompts(Path(__file__).resolve().parents[1] / "prompts")
+    write_prompts(DATA / "prompts")

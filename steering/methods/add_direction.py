@@ -36,10 +36,13 @@ class AddDirection:
         return (self.at,)
 
     @cached_property
-    def added(self) -> Float[Tensor, "d"]:
-        """What is added, before it is brought to the type of the activation."""
+    def _change(self) -> Tensor:
         vector = torch.tensor(self.vector)
         return self.strength * (vector if self.length is None else self.length * unit(vector))
+
+    def added(self) -> Float[Tensor, "d"]:
+        """What is added, before it is brought to the type of the activation."""
+        return self._change
 
     def __call__(
         self, activation: Float[Tensor, "batch pos d"], at: HookPoint, first_pos: int
@@ -48,7 +51,7 @@ class AddDirection:
         if self.strength == 0:
             return activation
         check_width(len(self.vector), activation, at)
-        change = self.added.to(activation.device)
+        change = self._change.to(activation.device)
         return change_within(activation, first_pos, self.ranges, lambda x: x + change)
 
     def recipe(self) -> Recipe:

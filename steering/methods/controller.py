@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jaxtyping import Float
+from torch import Tensor
+
 from capture.hook_point import HookPoint
 from capture.intervention import Intervention, Recipe
 from capture.recipe_number import read_number, read_position
 from capture.session import ModelSession
-from steering.controller import OUTPUTS, UNITS, Controller, decide, patches
+from steering.controller import Controller, decide, patches
 from steering.controller_folder import shelved_controller
+from steering.controller_recipe import OUTPUTS, UNITS
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,14 @@ class SteerByController:
     def hook_points(self) -> tuple[HookPoint, ...]:
         """Where it may act."""
         return tuple(HookPoint(layer, "resid_post") for layer in self.layers)
+
+    def __call__(
+        self, activation: Float[Tensor, "batch pos d"], at: HookPoint, first_pos: int
+    ) -> Float[Tensor, "batch pos d"]:
+        """The activation where strength is 0; otherwise it must be bound to a prompt first."""
+        if self.strength == 0:
+            return activation
+        raise ValueError("a controller acts once it is bound to a prompt")
 
     def bound_to(self, session: ModelSession, prompt: Sequence[int]) -> tuple[Intervention, ...]:
         """s · w_l · α · d_l at each block, behind the prompt; s and w are read on a clean run of it.

@@ -190,7 +190,7 @@ def test_a_prompt_that_fills_the_context_is_refused(tiny_session):
 
 
 def test_a_recipe_that_breaks_the_model_is_refused(tiny_session):
-    with pytest.raises(UserError, match="finite"):
+    with pytest.raises(UserError, match="Lower the strength"):
         measured(tiny_session, AddVector(VECTOR.at, VECTOR.vector, 3e38))
 
 

@@ -56,15 +56,15 @@ def test_text_streams_and_stop_brings_back_what_was_there(lab):
     page = lab()
     before = texts(page)
     address = page.url
-    put(page, "New tokens", "400")
+    put(page, "Tokens", "400")
     expect(page.locator(".cursor").first).to_be_visible(timeout=PATIENCE_MS)
     expect(page.get_by_text("of 400").first).to_be_visible(timeout=PATIENCE_MS)
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_text("Stopped.")).to_be_visible(timeout=PATIENCE_MS)
     assert texts(page) == before
     assert page.url == address
-    expect(page.get_by_role("spinbutton", name="New tokens")).to_have_value("400")
-    put(page, "New tokens", "12")
+    expect(page.get_by_role("spinbutton", name="Tokens")).to_have_value("400")
+    put(page, "Tokens", "12")
     for number in range(3):
         expect(page.locator(".pane").nth(number).get_by_role("option")).to_have_count(12, timeout=PATIENCE_MS)
 
@@ -107,7 +107,7 @@ def test_another_strength_moves_the_steered_text_alone(lab):
     page = lab()
     before = texts(page)
     address = page.url
-    box = page.get_by_role("textbox", name="Panes")
+    box = page.get_by_role("textbox", name="Panes ×")
     box.fill("0, 3")
     box.press("Enter")
     page.wait_for_function("address => location.href !== address", arg=address, timeout=PATIENCE_MS)

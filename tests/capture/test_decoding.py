@@ -12,6 +12,7 @@ from transformers.generation.logits_process import (
 )
 
 from capture.decoding import next_tokens
+from capture.errors import UserError
 from capture.sampling import Sampling
 
 N_DRAWS = 2_000
@@ -77,3 +78,10 @@ def test_rows_whose_odds_differ_little_mostly_draw_the_same():
     near = logits + 0.01 * torch.randn(400, 50, generator=torch.Generator().manual_seed(1))
     both = [next_tokens(one, Sampling(), [7] * 400, range(400), [()] * 400) for one in (logits, near)]
     assert sum(a != b for a, b in zip(*both, strict=True)) < 12
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_logits_that_are_no_numbers_are_refused(temperature):
+    logits = torch.tensor([[0.0, 1.0], [float("nan"), 1.0]])
+    with pytest.raises(UserError, match=r"they are not \(NaN\). Lower the strength"):
+        next_tokens(logits, Sampling(temperature=temperature), [0, 0], [0, 0], [(), ()])

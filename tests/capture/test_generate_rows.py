@@ -10,6 +10,8 @@ from capture.generation import GenerationRow, Sampling
 from capture.hook_point import HookPoint
 from capture.intervention import AddVector
 from capture.remembered import DecodedRows
+from steering.methods.add_direction import AddDirection
+from steering.methods.clamp_direction import ClampDirection
 from tests.capture.bindable import AddFromEnd
 from tests.models import CONTEXT
 
@@ -164,3 +166,14 @@ def test_a_prompt_longer_than_the_context_is_refused(tiny_session):
 def test_no_rows_and_no_tokens_give_nothing(tiny_session):
     assert tiny_session.generate_rows([], 4, GREEDY) == ()
     assert tiny_session.generate_rows([ROWS[0]], 0, GREEDY) == ((),)
+
+
+def test_vectors_that_are_added_at_one_point_are_one_sum_in_a_step(tiny_session):
+    """Rows of several vectors, some beside another kind of change: the texts of each alone, without the cache."""
+    vectors = [AddDirection(HookPoint(layer, "resid_post"), VECTOR, 0.3 * layer - 0.4) for layer in range(3)]
+    clamp = ClampDirection(AT, VECTOR, 2.0)
+    recipes = [vectors, [*vectors, *vectors], [vectors[0], clamp, vectors[1]], [], [vectors[2], EVERYWHERE]]
+    rows = [GenerationRow(SHORT, tuple(recipe)) for recipe in recipes]
+    found = tiny_session.generate_rows(rows, 12, GREEDY)
+    assert found == tuple(alone(tiny_session, row, use_cache=False) for row in rows)
+    assert len(set(found)) == 5

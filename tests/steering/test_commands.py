@@ -72,7 +72,7 @@ def test_a_recipe_is_tuned_and_written_again(prompts, tmp_path, capsys):
     found, (step,) = json.loads(report.read_text()), json.loads(out.read_text())
     assert f"Knee: {found['knee']['strength']:g} (mean norms), chosen on 2 pairs and 1 prompts." in printed
     assert f"{found['knee']['concept']['mean']:+.3f} ({found['knee']['concept']['low']:+.3f}" in printed
-    assert (step["strength"], step["strength_range"]) == (found["knee"]["strength"], found["slider"])
+    assert step["strength"] == step["usual_strength"] == found["knee"]["strength"]
     run("tune", out, "--prompts", prompts, "--strength", 0.02)
     assert "Without pairs there is no concept score" in capsys.readouterr().out
 
@@ -94,9 +94,9 @@ def test_every_score_is_listed_as_a_proxy_with_its_formula(capsys):
         (["fit", "project_out", "PAIRS", "--out", "OUT"], "is not fitted"),
         (["fit", "act_add", "PAIRS", "--out", "OUT"], "needs a single pair; 4 were given"),
         (["score", "OUT", "PAIRS"], "holds no manifest.json"),
-        (["tune", "nothing"], "on the shelf is called 'nothing'"),
+        (["tune", "nothing"], "'nothing' is no .json file, no vectors on the shelf"),
         (["tune", "none.json"], "none.json cannot be read"),
-        (["tune", "PAIRS"], "No intervention is of kind 'None'"),
+        (["tune", "PAIRS"], "A recipe is a list of changes"),
         (["tune", "happy_sad", "--step", "2"], "Step 2 does not exist"),
     ],
 )

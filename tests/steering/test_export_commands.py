@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 import cli
 from analysis.spec import Spec, to_code

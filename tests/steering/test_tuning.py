@@ -166,6 +166,7 @@ def test_other_steps_are_held_and_a_whole_recipe_is_scaled():
     whole = plan((), held=held, step=None)
     assert [one.strength for one in whole.setting(Point(2.0), {})] == [2.0, 1.0]
     assert [point.strength for point in whole.points()] == [0.125, 0.25, 0.5, 1.0, 2.0, 4.0]
+    assert [point.strength for point in plan(()).points()] == [0.025, 0.05, 0.1, 0.2, 0.4, 0.8]
 
 
 def test_a_vector_of_one_layer_is_moved_with_the_norms_it_meets():
@@ -183,7 +184,8 @@ def test_a_chosen_point_is_written_into_the_recipe_and_is_then_where_it_stands(f
     asked = plan()
     used = replace(asked, recipe=asked.used(found.point, found.norms, found.slider))
     chosen = operator_from_recipe(json.loads(json.dumps(used.recipe[0])))
-    assert (chosen.strength, chosen.strength_range) == (found.knee.strength, found.slider)
+    assert (chosen.strength, chosen.usual_strength) == (found.knee.strength, found.knee.strength)
+    assert chosen.strength_range == (-found.slider[1], found.slider[1])
     assert used.standing() == found.point
     assert sweep_of(used) == sweep_of(asked)
 

@@ -130,7 +130,7 @@ def test_a_refused_change_leaves_the_text_before(open_app, mounted, key, given, 
         ({"kind": "nothing"}, "No intervention is of kind"),
         ({**VECTOR.recipe(), "at": "blocks.9.hook_resid_post"}, "Layer 9 does not exist"),
         ({**VECTOR.recipe(), "vector": [1.0]}, "must have 32 entries"),
-        ({**VECTOR.recipe(), "strength": 3e38}, "finite"),
+        ({**VECTOR.recipe(), "strength": 3e38}, "Lower the strength"),
         ({**VECTOR.recipe(), "strength": "x"}, "cannot be read"),
     ],
 )

@@ -16,10 +16,11 @@ COLOURS = (charts.CLEAN, charts.STEERED, charts.SECOND_STEERED, charts.THIRD_STE
 """Of the panes, the clean one first."""
 DASHES = ("solid", "solid", "dash", "dot")
 KL, UNIT = "KL from clean", "nats"
-HEADS = ("pane", "KL, nats a token", "log-likelihood, nats a token", "repeated 4-grams, %", "departs at")
+HEADS = ("pane", "KL", "log-lik.", "repeated", "departs at")
 CAPTION = (
-    "KL: how far the recipe moves predictions along the pane's own text. Log-likelihood: of the text under the clean "
-    "model. Repeated: share of 4-grams that were there before. All three are proxies for what a reader would say."
+    "KL: how far the recipe moves predictions along the pane's own text, in nats a token. Log-likelihood: of the text "
+    "under the clean model, in nats a token. Repeated: share of 4-grams that were there before. All three are proxies "
+    "for what a reader would say."
 )
 
 
@@ -74,7 +75,7 @@ def totals(report: Report) -> Table:
             title,
             say_number(float(arrays["mean_kl"][pane])),
             say_number(float(arrays["mean_loglik"][pane])),
-            say_number(100 * float(arrays["repeated"][pane])),
+            f"{say_number(100 * float(arrays['repeated'][pane]))} %",
             _departs(report.numbers["panes"][pane], pane),
         )
         for pane, title in enumerate(_titles(report))
@@ -85,7 +86,7 @@ def totals(report: Report) -> Table:
 def _departs(pane: Mapping[str, Any], number: int) -> str:
     if number == 0 or "departs" not in pane:
         return ""
-    return "nowhere" if pane["departs"] is None else f"new token {pane['departs'] + 1}"
+    return "nowhere" if pane["departs"] is None else f"token {pane['departs'] + 1}"
 
 
 def sentences(report: Report) -> tuple[Sentences, ...]:

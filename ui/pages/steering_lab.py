@@ -9,6 +9,7 @@ from analysis.spec import Spec
 from ui import resources, state
 from ui.figures import steering_lab as figures
 from ui.frozen import warm_up_soon
+from ui.lab_cost import draw_cost
 from ui.lab_export import draw_export
 from ui.lab_panes import draw_panes
 from ui.lab_prompt import draw_prompt
@@ -33,7 +34,7 @@ def ask(asked: Spec) -> bool:
     """Whether there is a recipe to write under."""
     if asked.interventions or state.session().kept is not None:
         return True
-    recipe, panes = st.columns(WIDTHS[:2], gap="medium")
+    recipe, panes = st.columns(WIDTHS[:2], gap="small")
     with recipe:
         draw_recipe(asked)
     with panes:
@@ -68,11 +69,13 @@ def render(report: Report, context: "Context") -> None:
 
 def _draw(report: Report | None, context: "Context") -> None:
     asked = state.session().asked
-    recipe, panes = st.columns(WIDTHS[:2], gap="medium")
+    recipe, panes, cost = st.columns(WIDTHS, gap="small")
     with recipe:
         draw_recipe(asked)
-        draw_export(asked)
     with panes:
         draw_panes(report)
         if context.lens is not None:
             draw_prompt(asked, context.lens)
+    with cost:
+        draw_cost(asked, report)
+        draw_export(asked)

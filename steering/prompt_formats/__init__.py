@@ -1,0 +1,1 @@
+"""Labelled formats of other projects: one module each, read into texts and labels. See steering/prompt_file.py."""

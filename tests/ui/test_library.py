@@ -1,0 +1,211 @@
+"""The Library page: what is on the shelf, from what and how good; used, exported, imported, renamed, removed."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+from analysis.link import CODE_FIELD
+from analysis.spec import Spec, to_code
+from capture.hook_point import HookPoint
+from steering.fitted import Fitted
+from steering.shelf import find_shelved, put_on_shelf, shelved
+from steering.vector_file import VectorFile, formats, read_vector_file, write_vector_file
+from steering.vector_folder import read_vectors, write_vectors
+from ui import library_card, library_export, library_import, library_rows, resources, state
+
+APP = Path(__file__).resolve().parents[2] / "app.py"
+TEXT = "Once upon a time a small bear sat near the river."
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path, monkeypatch, tiny_session):
+    monkeypatch.setenv("STEERSCOPE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(resources, "store", lambda: None)
+    monkeypatch.setattr(resources, "load", lambda name, dtype: tiny_session)
+    monkeypatch.setattr(resources, "known_fingerprint", lambda name, dtype: tiny_session.fingerprint)
+
+
+@pytest.fixture
+def mine(tmp_path, tiny_session):
+    """Vectors of a person's own, for the tiny model, at two blocks."""
+    vectors = {HookPoint(layer, "resid_post"): torch.full((32,), 1.0 + layer) for layer in (1, 2)}
+    facts = {"model": "stories", "fingerprint": tiny_session.fingerprint, "options": {"bos": True}, "licence": "CC0"}
+    write_vectors(Fitted("mean_difference", vectors, dict.fromkeys(vectors, 9.0), facts), tmp_path / "given")
+    return put_on_shelf("vectors", tmp_path / "given", "my glad ones")
+
+
+def opened(**options):
+    app = AppTest.from_file(str(APP), default_timeout=90)
+    app.query_params[CODE_FIELD] = to_code(Spec("library", text=TEXT, options=options))
+    return app.run()
+
+
+def press(app, label):
+    return next(one for one in app.button if one.label == label).click().run()
+
+
+def said(app):
+    return "\n".join(one.value.replace("\\", "") for one in (*app.markdown, *app.caption, *app.warning, *app.error))
+
+
+def asked(app):
+    return app.session_state["steerscope"].asked
+
+
+def test_the_bundled_vectors_are_listed_with_their_scores():
+    app = opened()
+    assert not app.exception
+    assert not app.error
+    rows = app.dataframe[0].value.set_index("name")
+    source = find_shelved("vectors", "happy_sad").manifest["scores"]
+    assert rows.loc["happy_sad", "AUROC"] == pytest.approx(source["auroc"]["blocks.2.hook_resid_post"])
+    assert rows.loc["happy_sad", ["strength", "steers", "origin", "licence"]].tolist() == [
+        0.1,
+        "yes",
+        "bundled",
+        "Apache-2.0",
+    ]
+    assert rows.loc["day_night", "steers"] == "not shown"
+
+
+def test_vectors_for_the_views_model_come_first_and_show_their_making(mine):
+    app = opened()
+    assert app.dataframe[0].value["name"].tolist()[0] == "my glad ones"
+    assert "### my glad ones" in said(app)
+    words = app.table[0].value.to_string().replace("\\", "")
+    assert "bos: yes" in words
+    assert mine.digest[:12] in words
+    assert "CC0" in words
+
+
+def test_a_link_shows_what_its_digest_names():
+    one = find_shelved("vectors", "winter_summer")
+    app = opened(item=one.digest[:12])
+    assert "### winter_summer" in said(app)
+    assert len(app.get("plotly_chart")) == 2
+
+
+@pytest.mark.parametrize("item", ["0" * 12, "../../etc/passwd", "/etc/passwd", 7])
+def test_a_link_to_what_is_not_here_gets_a_sentence_and_reads_no_path(item, monkeypatch):
+    app = opened(item=item)
+    assert f"Nothing on the shelf is called '{item}': import its file again" in said(app)
+    assert not app.exception
+
+
+@pytest.mark.parametrize("kind", ["controllers", "hypernetworks"])
+def test_an_empty_kind_says_how_to_fill_it(kind):
+    app = opened(kind=kind)
+    assert f"No {kind} yet" in said(app)
+    assert not app.dataframe
+
+
+def test_a_controller_on_the_shelf_is_shown_with_what_it_says_of_itself(tmp_path):
+    folder = tmp_path / "c"
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps({"method": "was", "facts": {"model": "stories"}, "scores": 3}))
+    put_on_shelf("controllers", folder, "gate keeper")
+    app = opened(kind="controllers")
+    assert not app.error
+    assert app.dataframe[0].value.loc[0, ["name", "made by", "model"]].tolist() == ["gate keeper", "was", "stories"]
+
+
+def test_use_in_the_lab_adds_a_step_to_the_recipe(mine):
+    app = press(opened(item=mine.digest[:12]), "Use in the lab")
+    (step,) = asked(app).interventions
+    assert (step["kind"], step["name"], step["source"]) == ("step", "my glad ones", mine.digest)
+
+
+def test_renaming_keeps_the_digest_and_the_card(mine):
+    app = opened(item=mine.digest[:12])
+    next(one for one in app.main.text_input if one.label == "New name").set_value("gladness")
+    app = press(app, "Rename it")
+    assert "### gladness" in said(app)
+    assert find_shelved("vectors", mine.digest).name == "gladness"
+
+
+def test_a_bad_name_gets_a_sentence(mine):
+    app = opened(item=mine.digest[:12])
+    next(one for one in app.main.text_input if one.label == "New name").set_value("../up")
+    app = press(app, "Rename it")
+    assert "A name has 1 to 60 letters" in said(app)
+    assert find_shelved("vectors", mine.digest).name == "my glad ones"
+
+
+def test_removing_asks_first_and_takes_only_ones_own(mine):
+    app = press(opened(item=mine.digest[:12]), "Remove it for good")
+    assert len(shelved("vectors")) == 8
+    assert not [one for one in app.button if one.label in ("Remove it for good", "Rename it")]
+
+
+@pytest.mark.parametrize("kind", [*formats()])
+def test_the_export_menu_offers_each_format_with_the_stored_vectors(kind, mine, tmp_path):
+    found = library_export._vector_file(mine, Spec("library"))
+    assert (found.model_type, found.n_layers) == ("llama", 3)
+    vectors = {}
+    for name, data in write_vector_file(kind, found).items():
+        (tmp_path / name).write_bytes(data)
+        vectors |= read_vector_file(tmp_path / name).vectors
+    stored = read_vectors(mine.folder).vectors
+    assert {at: one.tolist() for at, one in vectors.items()} == {at: one.tolist() for at, one in stored.items()}
+
+
+def menu(one, kind):
+    def script(digest, kind):
+        from analysis.spec import Spec
+        from steering.shelf import find_shelved
+        from ui import library_export
+        from ui.boundary import boundary
+
+        one, asked = find_shelved("vectors", digest), Spec("library")
+        with boundary("exporting"):
+            library_export._bundle(one, asked) if kind == "bundle" else library_export._file(one, asked, kind)
+
+    return AppTest.from_function(script, args=(one.digest, kind), default_timeout=60).run()
+
+
+def test_the_menu_says_what_a_format_cannot_carry(mine, tmp_path, tiny_session):
+    at = HookPoint(0, "resid_post")
+    facts = {"model": "stories", "fingerprint": tiny_session.fingerprint}
+    write_vectors(Fitted("mean_difference", {at: torch.ones(32)}, {at: 1.0}, facts), tmp_path / "first")
+    app = menu(put_on_shelf("vectors", tmp_path / "first", "first block"), "llama.cpp")
+    assert "cannot carry block 0" in said(app)
+    assert not app.get("download_button")
+    assert [one.proto.label for one in menu(mine, "svec").get("download_button")] == ["steering.svec"]
+
+
+def test_the_menu_offers_the_bundle(mine):
+    app = menu(mine, "bundle")
+    (button,) = app.get("download_button")
+    assert button.proto.label.startswith("Bundle (ZIP")
+    assert "my glad ones" in said(app)
+
+
+def test_an_imported_file_is_on_the_shelf_under_the_name_that_was_given(monkeypatch, tiny_session):
+    session = state.Session(asked=Spec("library"))
+    monkeypatch.setattr(state, "session", lambda: session)
+    found = VectorFile({HookPoint(1, "resid_post"): torch.ones(32)}, "theirs")
+    (data,) = write_vector_file("svec", found).values()
+    library_import._import(Spec("library"), "..\\..\\a/steering.svec", data, "from a friend", "", "MIT")
+    one = find_shelved("vectors", "from a friend")
+    assert (one.facts["imported"]["file"], one.facts["licence"]) == ("steering.svec", "MIT")
+    assert session.asked.options["item"] == one.digest[:12]
+    assert library_rows.origin_of(one) == "imported"
+    assert library_rows.made_by(one) == "a .svec file"
+
+
+def test_lengths_by_block_are_a_picture_of_what_the_manifest_says():
+    rows = [(HookPoint(layer, "resid_post"), 2.0 * layer, 9.0) for layer in (2, 1)]
+    vector, norm = library_card.length_figure(rows).data
+    assert (list(vector.x), list(vector.y), list(norm.y)) == ([1, 2], [2.0, 4.0], [9.0, 9.0])
+
+
+@pytest.mark.parametrize("scores", [{"doses": 3}, {"doses": [{}]}, {"doses": [{"strength": "x"}]}, {"facts": []}, "no"])
+def test_scores_that_cannot_be_read_leave_the_page(scores, mine):
+    manifest = mine.folder / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"scores": scores}))
+    app = opened(item=find_shelved("vectors", "my glad ones").digest[:12])
+    assert not app.error
+    assert "### my glad ones" in said(app)

@@ -1,0 +1,26 @@
+"""A controller among the changes of a view, in a few words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from capture.errors import UserError
+from ui.numbers import say_number
+
+CONTROLLER = "controller"
+
+
+def controller_words(recipe: Mapping[str, Any]) -> str:
+    """Its name on the shelf, or the beginning of its digest, and its strength."""
+    strength = recipe.get("strength")
+    said = say_number(strength) if isinstance(strength, int | float) and not isinstance(strength, bool) else "?"
+    unit = " × mean norm" if recipe.get("unit") == "relative" else ""
+    return f"controller {_name(str(recipe.get('controller')))}, α {said}{unit}"
+
+
+def _name(digest: str) -> str:
+    from steering.shelf import SHORT, find_shelved
+
+    try:
+        return find_shelved("controllers", digest).name
+    except UserError:
+        return f"{digest[:SHORT]}, not here"

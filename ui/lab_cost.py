@@ -1,0 +1,126 @@
+"""What a recipe costs: concept, fluency and side effect as it stands, each a proxy with its formula, and auto-tune."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import streamlit as st
+
+from analysis.report import Report
+from analysis.spec import Spec
+from steering.proxies import Proxy, proxy
+from ui.boundary import boundary
+from ui.components.pin import is_fragment_run
+from ui.dose_picture import dose_curve, say_spread
+from ui.frozen import is_cold
+from ui.lab_tuning import choose, draw_tuning, is_tuning
+from ui.numbers import say_number, say_quantity
+from ui.words import caption, plain
+
+if TYPE_CHECKING:
+    from steering.dose import Dose
+    from steering.tuning import Tuning
+
+ROWS = (
+    ("concept", ("concept", "anti_steerable", "slope", "preference", "utility", "concept_map")),
+    ("perplexity_ratio", ("perplexity_ratio", "repetition", "distinct", "fluency")),
+    ("kl", ("kl", "kl_last", "relevance", "instruct", "overall", "knee")),
+)
+"""The score of each row, and those whose formulas stand behind it."""
+TITLES = {"concept": "Concept", "perplexity_ratio": "Fluency", "kl": "Side effect"}
+CONFIG = {"displayModeBar": False}
+POLL_S = 1.0
+
+
+def draw_cost(asked: Spec, report: Report | None) -> None:
+    """The column; `report` is that of the panes, None before there is one.
+
+    What the panes have measured is shown at no cost; the other scores come with a tuning or a measurement on demand.
+    """
+    st.markdown("### What it costs")
+    if not asked.interventions:
+        caption("Add a step to the recipe, and what it costs stands here: concept, fluency, side effect.")
+    elif report is None or is_cold():
+        for name, behind in ROWS:
+            _row(name, behind, None, report, None)
+    else:
+        # Only a run of the page begins or ends the asking.
+        is_watched = is_tuning()
+        st.fragment(_column, run_every=POLL_S if is_watched else None)(asked, report, is_watched)
+
+
+def _column(asked: Spec, report: Report, is_watched: bool) -> None:
+    with boundary("looking at what the recipe costs"):
+        if is_fragment_run() and is_watched != is_tuning():
+            st.rerun()
+        scores = st.container()
+        tuned = choose(asked, report)
+        with scores:
+            for name, behind in ROWS:
+                _row(name, behind, tuned.here, report, tuned.tuning)
+        draw_tuning(asked, tuned)
+
+
+def _row(name: str, behind: Sequence[str], here: "Dose | None", report: Report | None, tuning: "Tuning | None") -> None:
+    """One score: title, proxy and formulas, the value as the recipe stands, and its curve."""
+    with st.container(gap="xxsmall", key=f"steerscope-cost-{name}"):
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.markdown(f"**{plain(TITLES[name])}**", width="content")
+            with st.popover("proxy", type="tertiary", help="How it is computed"):
+                for one in behind:
+                    _formula(proxy(one))
+        for line in _lines(name, here) or _pane_lines(name, report):
+            st.markdown(line)
+        curve = None if tuning is None else dose_curve(tuning, name, None if here is None else here.strength)
+        if curve is not None:
+            st.plotly_chart(curve, key=f"steerscope-cost-curve-{name}", config=CONFIG)
+
+
+def _formula(one: Proxy) -> None:
+    st.markdown(f"**{plain(one.label)}**, {plain(one.unit)}  \n{plain(one.formula)}  \n:small[{plain(one.source)}]")
+
+
+def _lines(name: str, here: "Dose | None") -> list[str]:
+    """The score as the recipe stands, on the half of pairs and prompts that is reported."""
+    if here is None:
+        return []
+    if name == "concept":
+        if here.concept is None or here.anti_steerable is None:
+            return [":small[Without pairs there is no concept score.]"]
+        wrong = f"{100 * here.anti_steerable:.0f} % of the pairs moved the wrong way"
+        return [f"{plain(say_spread(here.concept))} {plain(proxy(name).unit)}", _small(wrong)]
+    if name == "perplexity_ratio":
+        loops = f"repetition {100 * here.repetition:.0f} % above clean, F {here.fluency:.2f} of 2"
+        return [f"perplexity × {plain(say_spread(here.perplexity_ratio))}", _small(loops)]
+    overall = "" if here.overall is None else f", overall {here.overall:.2f} of 2"
+    return [
+        f"KL {plain(say_spread(here.kl))} {plain(proxy(name).unit)}",
+        _small(f"relevance {here.relevance_change:+.2f} nats a token{overall}"),
+    ]
+
+
+def _pane_lines(name: str, report: Report | None) -> list[str]:
+    """What the panes know of it, on this prompt alone."""
+    pane = None if report is None else _pane(report)
+    if pane is None or report is None:
+        return [_small("Not measured yet.")]
+    if name == "perplexity_ratio":
+        repeated = [f"{100 * float(report.arrays['repeated'][at]):.0f} %" for at in (pane, 0)]
+        return [_small(f"On this prompt: repetition {repeated[0]}, clean {repeated[1]}.")]
+    if name == "kl":
+        nats = say_quantity(float(report.arrays["mean_kl"][pane]), "nats a token")
+        multiple = say_number(float(report.arrays["multiple"][pane]))
+        return [_small(f"On this prompt: KL {nats} along the steered text at × {multiple}.")]
+    return [_small("Not measured yet: press Measure, or Auto-tune.")]
+
+
+def _pane(report: Report) -> int | None:
+    """The pane of the recipe as it stands, else the first steered one."""
+    multiples = report.arrays.get("multiple")
+    if multiples is None or len(multiples) < 2 or "mean_kl" not in report.arrays:
+        return None
+    return int(np.abs(multiples[1:] - 1).argmin()) + 1
+
+
+def _small(words: str) -> str:
+    return f":small[{plain(words)}]"
