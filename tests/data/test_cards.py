@@ -8,9 +8,12 @@ import pytest
 
 from capture.checkpoints import checkpoints_of, tokens_in_name
 from capture.models import catalogue, load_session
+from data.recipes.make_prompts import write_prompts
 from sae.library import load_sae
 from steering.concepts import read_concepts
 from steering.contrast_pairs import bundled_sets, read_contrast
+from steering.controller_folder import read_controller
+from steering.controller_making import pair_halves
 from steering.vector_folder import read_vectors
 
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -77,7 +80,7 @@ def test_the_corpus_was_sampled_from_the_bundled_model() -> None:
     assert len(set(corpus["texts"])) == len(corpus["texts"]) >= 200
 
 
-TEXTS = sorted([*(DATA / "texts").glob("*.json"), *(DATA / "labels").glob("*.csv")])
+TEXTS = sorted([*(DATA / "texts").glob("*.json"), *(DATA / "labels").glob("*.csv"), *(DATA / "prompts").glob("*.json")])
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.name)
@@ -139,3 +142,34 @@ def test_there_are_hundreds_of_concepts_and_a_fifth_with_whole_kinds_of_them_is_
         assert (one.asked[0] != one.name, one.rule is not None) == (True, True)
         assert len(one.training.positives) >= 10 <= len(one.training.negatives)
         assert len(one.evaluation.positives) >= 5 <= len(one.evaluation.negatives)
+
+
+def test_the_prompts_are_what_their_recipe_makes(tmp_path: Path) -> None:
+    for path in write_prompts(tmp_path):
+        assert path.read_text() == (DATA / "prompts" / path.name).read_text()
+
+
+CONTROLLERS = sorted(path.parent for path in (DATA / "controllers").glob("*/manifest.json"))
+
+
+@pytest.mark.parametrize("folder", CONTROLLERS, ids=lambda path: path.name)
+def test_a_controller_is_of_the_bundled_model_and_its_card_has_its_figures(folder: Path) -> None:
+    controller, card = read_controller(folder), (DATA / "controllers" / "README.md").read_text()
+    scores = json.loads((folder / "manifest.json").read_text())["scores"]
+    assert controller.facts["fingerprint"] == load_session("stories").fingerprint
+    assert digest(folder / "controller.safetensors") in card
+    assert sum(path.stat().st_size for path in folder.iterdir()) < 2_000_000
+    learnt, held_out = pair_halves("happy_sad")
+    assert (controller.facts["pairs"]["digest"], scores["facts"]["pairs_digest"]) == (
+        learnt.digest(),
+        held_out.digest(),
+    )
+    assert f"| AUROC of s | {scores['auroc']:.3f} |" in card
+    for one in scores["systems"]:
+        cells = [f"{at['mean']:+.3f} ({at['low']:+.3f} to {at['high']:+.3f})" for at in one["at_budget"]]
+        marks = ["" if reached else " *" for reached in one["reached"]]
+        assert f"| {one['name']} | {' | '.join(a + b for a, b in zip(cells, marks, strict=True))} |" in card
+
+
+def test_a_controller_ships() -> None:
+    assert [path.name for path in CONTROLLERS] == ["cheer-up"]

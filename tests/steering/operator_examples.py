@@ -6,6 +6,7 @@ from capture.hook_point import HookPoint
 from steering.methods.act_add import AddRows
 from steering.methods.add_direction import AddDirection
 from steering.methods.clamp_direction import ClampDirection
+from steering.methods.controller import SteerByController
 from steering.methods.k_steering import GradientStep, Layer
 from steering.methods.project_out import ProjectOut
 from steering.methods.replace_direction import ReplaceDirection
@@ -28,6 +29,8 @@ LAYERS = (
     Layer(tuple(vector(300 + i, 3) for i in range(8)), vector(9, 3)),
 )
 STEERING_EXAMPLES = {
+    # Acts behind a prompt alone, at several hook points: tests/steering/test_controller.py has its laws.
+    SteerByController: (),
     AddDirection: (
         AddDirection(AT, vector(0), 1.7),
         AddDirection(AT, vector(0), -0.3, length=12.0, ranges=GENERATED),
