@@ -177,6 +177,8 @@ def costs(contestants: Sequence[Contestant], rows: Sequence[Row]) -> list[dict[s
     """What a vector of one concept costs: seconds as measured, FLOP as estimated, what is shared divided among all.
 
     `shared_among` is the number of concepts that a hypernetwork learnt from: each more makes every one cheaper.
+    `cheaper_from` is the number of concepts from which it costs less FLOP a concept than each other way, if the same
+    training were shared by so many.
     """
     found = []
     for one in contestants:
@@ -195,6 +197,14 @@ def costs(contestants: Sequence[Contestant], rows: Sequence[Row]) -> list[dict[s
                 "flops_before": one.flops_before,
             }
         )
+    alone = {cost["contestant"]: cost["flops"] for cost in found if not cost["flops_before"] and cost["flops"]}
+    for cost in found:
+        if cost["flops_before"]:
+            own = cost["flops"] - cost["flops_before"] / (cost["shared_among"] or 1)
+            before = cost["flops_before"]
+            cost["cheaper_from"] = {
+                name: math.floor(before / (other - own)) + 1 for name, other in alone.items() if other > own
+            }
     return found
 
 

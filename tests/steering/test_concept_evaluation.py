@@ -26,8 +26,8 @@ from steering.concept_contestants import (
     sentence_lead,
     vectors_by_name,
 )
-from steering.concept_evaluation import _dose, arena_of, changes, chosen, detection, field_of, led_values, measure
-from steering.concept_report import Asked, evaluate_concepts, plain_sentence, report_lines
+from steering.concept_evaluation import Row, _dose, arena_of, changes, chosen, detection, field_of, led_values, measure
+from steering.concept_report import Asked, costs, evaluate_concepts, plain_sentence, report_lines
 from steering.concept_rule import Rule
 from steering.concepts import Concept, Example, concept_set
 from steering.scoring import values_of
@@ -180,6 +180,18 @@ def test_the_report_has_both_parts_apart_with_intervals_costs_and_a_sentence(tmp
     assert cost[MEAN_DIFFERENCE]["flops"] > 0
     assert "held in (1) it beats the random vector" in plain_sentence(report, MEAN_DIFFERENCE)
     assert any("mean difference" in line and "held_out" in line for line in report_lines(report))
+
+
+def test_what_a_hypernetwork_costs_is_shared_and_at_some_number_it_is_cheaper():
+    learnt = replace(PLANTED, flops=lambda concept: 2.0, flops_before=100.0, n_learnt=10)
+    alone = replace(PLANTED, name="alone", flops=lambda concept: 6.0, n_learnt=None, seconds_before=0.0)
+    row = Row("up", "", True, "", 0.1, {}, (), None, None, 3.0, 0.0, ())
+    rows = [replace(row, contestant="planted", flops=2.0), replace(row, contestant="alone", flops=6.0)]
+    shared, other = costs((learnt, alone), rows)
+    assert (shared["flops"], other["flops"]) == (12.0, 6.0)
+    assert shared["seconds"] == pytest.approx(3.0 + 8.0 / 10)
+    # 100 / n + 2 < 6 from 26 concepts on.
+    assert shared["cheaper_from"] == {"alone": 26}
 
 
 def test_rows_of_another_comparison_are_refused(tmp_path):
