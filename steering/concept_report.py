@@ -180,7 +180,7 @@ def costs(contestants: Sequence[Contestant], rows: Sequence[Row]) -> list[dict[s
     `cheaper_from` is the number of concepts from which it costs less FLOP a concept than each other way, if the same
     training were shared by so many.
     """
-    found = []
+    found: list[dict[str, Any]] = []
     for one in contestants:
         own = [row for row in rows if row.contestant == one.name]
         if one.vector is None or not own:
