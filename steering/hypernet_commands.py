@@ -1,5 +1,6 @@
 """`python cli.py hypernet …`: train a hypernetwork, list those on the shelf, make a vector from a sentence."""
 
+import json
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,6 +31,9 @@ def train(
     model: Model = "stories",
     threads: Annotated[int, typer.Option(help="Threads of torch.", min=1)] = 1,
     save_every_s: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
+    goes_on: Annotated[
+        bool, typer.Option("--go-on/--as-it-is", help="Train on, or write the hypernetwork of the last checkpoint.")
+    ] = True,
     **given: Any,
 ) -> None:
     """Train a hypernetwork through a frozen model, or go on with a run that stopped."""
@@ -49,7 +53,7 @@ def train(
     session = meant_for if recipe.precision == meant_for.dtype else load_session(model, recipe.precision)
     at = HookPoint.parse(hook) if hook else HookPoint(session.shape.n_layers // 2, "resid_post")
     run = Run(session, found, at, recipe, out)
-    trained = make_hypernetwork(run, Teller(recipe.n_steps), save_every_s, meant_for)
+    trained = make_hypernetwork(run, Teller(recipe.n_steps), save_every_s, meant_for, goes_on)
     typer.echo(f"Hypernetwork of {len(trained.learnt):,} concepts written to {out}")
 
 
@@ -90,6 +94,37 @@ def say(
     if out is not None:
         write_vectors(fitted_of(found, trained, name), out)
         typer.echo(f"Vector written to {out}")
+
+
+@hypernet_app.command("gains")
+def gains_of(
+    hypernetwork: Annotated[list[str], typer.Argument(help="Names or digests on the shelf, or folders.")],
+    named: Annotated[str, typer.Option("--concepts", help="The concept set that they were trained on.")] = "stories",
+    out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
+    model: Model = "stories",
+) -> None:
+    """Print how much likelier texts that no fit saw become, under their own concept's vector and under another's."""
+    from capture.models import load_session
+    from capture.written_file import write_file
+    from steering.concepts import read_concepts
+    from steering.hypernetwork_gains import PARTS, gains
+    from steering.sentence_vector import named_hypernetwork
+
+    session, concepts = load_session(model), read_concepts(named)
+    rows = []
+    for one in hypernetwork:
+        name, trained = named_hypernetwork(one, session)
+        rows.append({"name": name, **gains(trained, session, concepts)})
+        for part in (part for part in PARTS if part in rows[-1]):
+            said = [f"{kind} {_interval(rows[-1][part][kind])}" for kind in ("gain", "specific")]
+            typer.echo(f"{name}, {rows[-1]['n_learnt']:,} learnt, {rows[-1][part]['n']:,} {part}: {', '.join(said)}")
+    if out is not None:
+        write_file(out, (json.dumps({"concepts": concepts.digest(), "rows": rows}, indent=1) + "\n").encode())
+        typer.echo(f"Gains written to {out}")
+
+
+def _interval(found: dict[str, float]) -> str:
+    return f"{found['mean']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f})"
 
 
 def vector_lines(found: "SentenceVector", session: "ModelSession") -> list[str]:

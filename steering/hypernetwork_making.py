@@ -23,12 +23,14 @@ def make_hypernetwork(
     progress: Progress = lambda share, words: None,
     save_every_s: float = 60.0,
     meant_for: ModelSession | None = None,
+    goes_on: bool = True,
 ) -> TrainedHypernetwork:
     """Train, or go on where a run stopped, write the hypernetwork beside its checkpoint, and read it back.
 
-    `meant_for` is the model as it will be steered, where it is trained through in another precision.
+    `meant_for` is the model as it will be steered, where it is trained through in another precision. Where it does not
+    go on, what is written is the hypernetwork of the last checkpoint; its facts say after how many steps.
     """
-    network, found = train_hypernetwork(run, progress, save_every_s)
+    network, found, n_steps = train_hypernetwork(run, progress, save_every_s, goes_on)
     chosen, session = chosen_concepts(run.concepts, run.recipe), meant_for or run.session
     trained = TrainedHypernetwork(
         network.requires_grad_(False),
@@ -39,7 +41,7 @@ def make_hypernetwork(
         0.0,
         tuple(one.name for one in chosen),
         tuple(one.name for one in run.concepts.held_out),
-        facts_of(run, session),
+        {**facts_of(run, session), "n_steps": n_steps},
     )
     write_hypernetwork(located(trained, session, [one.asked[0] for one in chosen]), run.out)
     return read_hypernetwork(run.out)

@@ -129,9 +129,11 @@ def _mean_norm(session: ModelSession, at: HookPoint, rows: Sequence[Row]) -> flo
 
 
 def train_hypernetwork(
-    run: Run, progress: Progress = lambda share, words: None, save_every_s: float = 60.0
-) -> tuple[Hypernetwork, Material]:
-    """Train to the end of the recipe, or go on from the checkpoint in `out`.
+    run: Run, progress: Progress = lambda share, words: None, save_every_s: float = 60.0, goes_on: bool = True
+) -> tuple[Hypernetwork, Material, int]:
+    """Train to the end of the recipe, or go on from the checkpoint in `out`; the network, its material, its steps.
+
+    Where it does not go on, the network is that of the checkpoint; UserError where there is none.
 
     `progress` is told after each step and may raise to stop: what was done since the last checkpoint is done again.
     A loss that is not finite ends the run with a UserError and leaves the last good checkpoint.
@@ -141,8 +143,10 @@ def train_hypernetwork(
     run.out.mkdir(parents=True, exist_ok=True)
     found = material(run, progress)
     training, saved_at = _begin(run, at_layer), time.monotonic()
+    if not goes_on and not training.step:
+        raise UserError(f"There is no checkpoint in {run.out} to write.", "Train first, or name its folder.")
     clean = {name: _judge(run, found, None, name) for name in found.judged}
-    while training.step < run.recipe.n_steps:
+    while goes_on and training.step < run.recipe.n_steps:
         _take_step(run, found, training)
         is_last = training.step == run.recipe.n_steps
         if is_last or training.step % max(1, run.recipe.n_steps // CURVE_POINTS) == 0:
@@ -151,7 +155,7 @@ def train_hypernetwork(
             _save(run, training)
             saved_at = time.monotonic()
         progress(training.step / run.recipe.n_steps, _words(training, run.recipe))
-    return training.network.eval(), found
+    return training.network.eval(), found, training.step
 
 
 def _take_step(run: Run, found: Material, training: Training) -> None:

@@ -12,6 +12,8 @@ from steering.concept_rows import continuation_losses, row_of
 from steering.concepts import Example, concept_set
 from steering.hypernetwork import Hypernetwork
 from steering.hypernetwork_curve import read_curve
+from steering.hypernetwork_gains import gains
+from steering.hypernetwork_making import make_hypernetwork
 from steering.hypernetwork_recipe import RECONSTRUCTION, VARIANTS, learning_rate
 from tests.steering.hypernetworks import AT, D_MODEL, noisy, small_concepts, small_recipe
 
@@ -92,6 +94,31 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(tiny_session, tmp_pat
     resumed = trained(run)
     assert all(torch.equal(one, whole[name]) for name, one in resumed.items())
     assert [one["step"] for one in read_curve(run.out)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_was_trained_so_far_can_be_written_as_it_is(tiny_session, tmp_path):
+    run = run_of(tiny_session, tmp_path)
+    with pytest.raises(UserError, match="no checkpoint"):
+        make_hypernetwork(run, goes_on=False)
+    with pytest.raises(Stop):
+        trained(run, stopping_at(4), save_every_s=0.0)
+    found = make_hypernetwork(run, goes_on=False)
+    kept = torch.load(tmp_path / training.CHECKPOINT, weights_only=True)
+    assert found.facts["n_steps"] == kept["step"] == 4
+    assert torch.equal(found.network.head.weight, kept["weights"]["head.weight"].bfloat16().float())
+
+
+def test_gains_are_of_texts_that_no_fit_saw_by_own_and_other_vectors(tiny_session, tmp_path):
+    found = make_hypernetwork(run_of(tiny_session, tmp_path, n_steps=30, learning_rate=0.01, length=0.5))
+    concepts = concept_set(
+        "words", [replace(one, is_held_out=one.name in ("stars", "night")) for one in small_concepts().concepts]
+    )
+    report = gains(found, tiny_session, concepts, n_texts=2)
+    assert (report["n_learnt"], report["held_in"]["n"], report["held_out"]["n"]) == (5, 4, 2)
+    held_in = report["held_in"]
+    assert held_in["gain"]["low"] <= held_in["gain"]["mean"] <= held_in["gain"]["high"]
+    assert held_in["gain"]["mean"] > 0.05
+    assert abs(held_in["specific"]["mean"]) < held_in["gain"]["mean"]
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_checkpoint(tiny_session, tmp_path, monkeypatch):
