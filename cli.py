@@ -16,8 +16,10 @@ from capture.written_file import write_file
 from data.recipes.training_recipe import TrainingRecipe
 from sae.commands import sae_app, with_fields
 from steering.commands import steer_app
+from steering.concept_commands import concepts_app
 from steering.controller_commands import controller_app
 from steering.export_commands import add_export_commands
+from steering.hypernet_commands import hypernet_app
 from steering.run_commands import run_recipe
 from steering.tune_commands import add_tune_command
 
@@ -38,6 +40,8 @@ app.add_typer(store_app, name="store")
 app.add_typer(sae_app, name="sae")
 sae_app.command("dashboard")(dashboard)
 app.add_typer(steer_app, name="steer")
+app.add_typer(hypernet_app, name="hypernet")
+app.add_typer(concepts_app, name="concepts")
 app.add_typer(controller_app, name="controller")
 TAKES_LENS_OPTIONS = {"allow_extra_args": True, "ignore_unknown_options": True}
 

@@ -28,6 +28,7 @@ NEEDS = {
     "one pair": "a single pair",
     "direction": "the vectors of another method",
     "models": "a tuned model and the same one untuned",
+    "sentence": "a sentence and a trained hypernetwork",
 }
 
 

@@ -111,7 +111,7 @@ def material_of(
         expected,
         continued,
         tuple(session.row_logprobs([GenerationRow(one) for one in tokens], continued)),
-        _written(session, tokens, expected, continued, bos, n_tokens),
+        written_of(session, tokens, expected, continued, bos, n_tokens),
     )
 
 
@@ -120,7 +120,7 @@ def values_of(material: Material, settings: Sequence[Changes], progress: Progres
     session, prompts, n = material.session, material.prompts, len(material.prompts)
     continued = _continuations(session, prompts, settings, material.n_tokens, progress)
     many = len(settings)
-    written = _written(session, prompts * many, material.expected * many, continued, material.bos, material.n_tokens)
+    written = written_of(session, prompts * many, material.expected * many, continued, material.bos, material.n_tokens)
     progress(0.7, "reading neutral prompts")
     rows = [GenerationRow(prompt, tuple(changes)) for changes in settings for prompt in prompts]
     effects = list(_side_effects(material, session.row_logprobs(rows, material.continued * many)))
@@ -193,7 +193,7 @@ def _side_effects(material: Material, changed: Iterator[Float[Tensor, "_ d_vocab
         yield kl(before, after), kl(before[:1], after[:1])
 
 
-def _written(
+def written_of(
     session: ModelSession,
     prompts: Sequence[tuple[int, ...]],
     expected: Sequence[float],

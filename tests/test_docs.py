@@ -15,6 +15,7 @@ from capture.models import catalogue
 from capture.store_views import VIEWS
 from sae.formats import openai
 from sae.library import FOLDER_FORMATS, WRITERS
+from steering import concepts, hypernetwork_folder
 from steering.bundle import BUNDLE_VERSION, RECIPE_VERSION
 from steering.method import NEEDS, methods
 from steering.proxies import PROXIES
@@ -94,6 +95,8 @@ def test_the_format_table_has_the_versions_that_are_written():
     assert versions["Spec"] == str(SPEC_VERSION)
     assert versions["Report"] == str(REPORT_VERSION)
     assert versions["steering vectors"] == str(SCHEMA_VERSION)
+    assert versions["concept set"] == str(concepts.SCHEMA_VERSION)
+    assert versions["hypernetwork"] == str(hypernetwork_folder.SCHEMA_VERSION)
     assert versions["bundle"] == str(BUNDLE_VERSION)
     assert versions["recipe"] == str(RECIPE_VERSION)
 

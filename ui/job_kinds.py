@@ -22,6 +22,7 @@ from capture.errors import UserError
 from ui import resources
 from ui.controller_job import CONTROLLER
 from ui.fit_job import FIT
+from ui.hypernet_job import HYPERNET
 from ui.job import JobKind, Outcome, Progress
 from ui.queue import Queue
 from ui.tune_job import TUNE
@@ -180,11 +181,12 @@ def sae_training_command(recipe: Mapping[str, Any]) -> list[str]:
     fields = {**recipe["recipe"], **recipe["rows"]}
     return [
         *(sys.executable, "-m", "ui.child", "cli.py", "sae", "train", "--save-every-s", str(CHECKPOINT_S)),
-        *(part for name, value in {**said, **fields}.items() for part in _flag(name, value)),
+        *(part for name, value in {**said, **fields}.items() for part in flag(name, value)),
     ]
 
 
-def _flag(name: str, value: Any) -> tuple[str, ...]:
+def flag(name: str, value: Any) -> tuple[str, ...]:
+    """A field of a recipe as a flag of the command line."""
     spelled = name.replace("_", "-")
     if isinstance(value, bool):
         return (f"--{spelled}" if value else f"--no-{spelled}",)
@@ -254,6 +256,7 @@ KINDS = {
     FIT.slug: FIT,
     CONTROLLER.slug: CONTROLLER,
     TUNE.slug: TUNE,
+    HYPERNET.slug: HYPERNET,
 }
 
 

@@ -24,6 +24,7 @@ VERBS = {
     "mask_below": "masks",
     "keep_largest": "masks",
     "mask_weak_neurons": "masks",
+    "hypernetwork": "steers by a sentence",
 }
 SCOPES = {
     "all": "every token",

@@ -28,7 +28,10 @@ from steering.methods.edit_latent import EditLatent
 from steering.methods.logit_shift import LOGITS, LogitShift
 from tests.companions import tiny_companions
 from tests.models import tiny_llama, tiny_tokenizer
+from steering.methods.hypernetwork import SteerBySentence
+from steering.token_scope import TokenScope
 from tests.shelves import random_sae, shelve
+from tests.steering.hypernetworks import shelve_hypernetwork
 from tests.steering.operator_examples import STEERING_EXAMPLES
 
 AT = HookPoint(1, "resid_post")
@@ -65,6 +68,10 @@ EXAMPLES = {
     KeepLargest: (KeepLargest(AT, 5), KeepLargest(GATE, 20, "silu"), KeepLargest(NEURONS, 0, strength=0.5)),
     MaskWeakNeurons: (MaskWeakNeurons(NEURONS, 0.7), MaskWeakNeurons(NEURONS, 1.1, strength=0.5)),
     LogitShift: (LogitShift("tuned", "untuned", 0.8), LogitShift("tuned", "untuned", -0.5, ranges=((2, None),))),
+    SteerBySentence: (
+        SteerBySentence(AT, "laws in_context", "the sea", 0.7),
+        SteerBySentence(AT, "laws cross_attention", "the sea", -1.3, TokenScope("ranges", ((1, 3), (5, None)))),
+    ),
     **STEERING_EXAMPLES,
 }
 every_example = pytest.mark.parametrize(
@@ -73,8 +80,12 @@ every_example = pytest.mark.parametrize(
 every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 
 
+SESSIONS = []
+"""The one that changes are bound in, once there is one."""
+
+
 @pytest.fixture(autouse=True, scope="module")
-def _shelf():
+def _shelf(tiny_session, tmp_path_factory):
     shelve(SAE, "laws")
     with tiny_companions():
         yield
@@ -84,6 +95,9 @@ def _shelf():
 def model():
     """What changes are bound to that must fit a model."""
     return ModelSession(tiny_llama(), tiny_tokenizer(), name="tiny")
+    for variant in ("in_context", "cross_attention"):
+        shelve_hypernetwork(tiny_session, tmp_path_factory.mktemp("laws"), f"laws {variant}", variant)
+    SESSIONS[:] = [tiny_session]
 
 
 def place(change):
@@ -97,6 +111,8 @@ def act(change, x, first_pos=0, weight=lambda kind, layer: NORMS):
         fitting = one.for_model(model()) if isinstance(one, BindsToModel) else one
         told = fitting.with_tokens(TOKENS) if isinstance(fitting, ReadsTokens) else fitting
         ready = told.with_weights(weight) if isinstance(told, ReadsWeights) else told
+    for one in change.bound_to(SESSIONS[0], TOKENS) if isinstance(change, BindsToPrompt) else (change,):
+        ready = one.with_weights(weight) if isinstance(one, ReadsWeights) else one
         x = ready(x, place(change), first_pos)
     return x
 

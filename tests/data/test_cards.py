@@ -10,6 +10,7 @@ from capture.checkpoints import checkpoints_of, tokens_in_name
 from capture.models import catalogue, load_session
 from data.recipes.make_prompts import write_prompts
 from sae.library import load_sae
+from steering.concepts import read_concepts
 from steering.contrast_pairs import bundled_sets, read_contrast
 from steering.controller_folder import read_controller
 from steering.controller_making import pair_halves
@@ -117,6 +118,30 @@ def test_a_vector_is_of_the_bundled_model_and_its_set_and_its_card_has_its_figur
         mean, low, high = (dose["concept"][key] for key in ("mean", "low", "high"))
         assert f"| {name} | {area:.3f} | {dose['strength']:g} | {mean:+.3f} | {low:+.3f} to {high:+.3f} |" in card
     assert f"| {name} | {scores['chosen_strength']:g} | {'yes' if scores['steers'] else 'no'} |" in card
+
+
+def test_the_concepts_are_of_the_bundled_model_and_their_card_has_their_figures() -> None:
+    card, found = (DATA / "concepts" / "README.md").read_text(), read_concepts("stories")
+    assert found.made["model_sha256"] == digest(DATA / "models" / "stories" / "model.safetensors")
+    assert found.made["plan_sha256"] == digest(DATA / "concepts" / "recipe.json")
+    for path in ((DATA / "concepts") / name for name in ("recipe.json", "stories.json")):
+        assert f"| `{path.name}` | " in card
+        assert digest(path) in card
+    for group in dict.fromkeys(one.group for one in found.concepts):
+        own = [one for one in found.concepts if one.group == group]
+        assert f"| {group} | {len(own)} | {sum(one.is_held_out for one in own)} | " in card
+
+
+def test_there_are_hundreds_of_concepts_and_a_fifth_with_whole_kinds_of_them_is_held_out() -> None:
+    found = read_concepts("stories")
+    assert len(found.concepts) >= 200
+    assert 0.15 < len(found.held_out) / len(found.concepts) < 0.25
+    groups = {one.group for one in found.concepts}
+    assert groups - {one.group for one in found.held_in} == {"names of animals", "colours"}
+    for one in found.concepts:
+        assert (one.asked[0] != one.name, one.rule is not None) == (True, True)
+        assert len(one.training.positives) >= 10 <= len(one.training.negatives)
+        assert len(one.evaluation.positives) >= 5 <= len(one.evaluation.negatives)
 
 
 def test_the_prompts_are_what_their_recipe_makes(tmp_path: Path) -> None:
