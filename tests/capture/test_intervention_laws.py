@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from functools import cache
 
 import pytest
 import torch
@@ -23,13 +22,11 @@ from capture.intervention import (
     operators,
 )
 from capture.mask import KeepLargest, MaskBelow, MaskWeakNeurons
-from capture.session import ModelSession
 from steering.methods.edit_latent import EditLatent
-from steering.methods.logit_shift import LOGITS, LogitShift
-from tests.companions import tiny_companions
-from tests.models import tiny_llama, tiny_tokenizer
 from steering.methods.hypernetwork import SteerBySentence
+from steering.methods.logit_shift import LOGITS, LogitShift
 from steering.token_scope import TokenScope
+from tests.companions import tiny_companions
 from tests.shelves import random_sae, shelve
 from tests.steering.hypernetworks import shelve_hypernetwork
 from tests.steering.operator_examples import STEERING_EXAMPLES
@@ -87,17 +84,11 @@ SESSIONS = []
 @pytest.fixture(autouse=True, scope="module")
 def _shelf(tiny_session, tmp_path_factory):
     shelve(SAE, "laws")
-    with tiny_companions():
-        yield
-
-
-@cache
-def model():
-    """What changes are bound to that must fit a model."""
-    return ModelSession(tiny_llama(), tiny_tokenizer(), name="tiny")
     for variant in ("in_context", "cross_attention"):
         shelve_hypernetwork(tiny_session, tmp_path_factory.mktemp("laws"), f"laws {variant}", variant)
     SESSIONS[:] = [tiny_session]
+    with tiny_companions():
+        yield
 
 
 def place(change):
@@ -107,12 +98,10 @@ def place(change):
 
 def act(change, x, first_pos=0, weight=lambda kind, layer: NORMS):
     """The change made to a tensor, bound to a prompt and with the weights that a run would give it."""
-    for one in change.placed(TOKENS) if isinstance(change, BindsToPrompt) else (change,):
-        fitting = one.for_model(model()) if isinstance(one, BindsToModel) else one
+    for one in change.bound_to(SESSIONS[0], TOKENS) if isinstance(change, BindsToPrompt) else (change,):
+        fitting = one.for_model(SESSIONS[0]) if isinstance(one, BindsToModel) else one
         told = fitting.with_tokens(TOKENS) if isinstance(fitting, ReadsTokens) else fitting
         ready = told.with_weights(weight) if isinstance(told, ReadsWeights) else told
-    for one in change.bound_to(SESSIONS[0], TOKENS) if isinstance(change, BindsToPrompt) else (change,):
-        ready = one.with_weights(weight) if isinstance(one, ReadsWeights) else one
         x = ready(x, place(change), first_pos)
     return x
 
