@@ -47,15 +47,24 @@ def texts(page: Page) -> list[str]:
 
 def put(page: Page, name: str, value: str) -> None:
     """Type into a number box."""
-    box = page.get_by_role("spinbutton", name=name)
+    box = page.get_by_role("spinbutton", name=name, exact=True)
     box.fill(value)
     box.press("Enter")
 
 
+def follow(page: Page, act: Callable[[], None]) -> None:
+    """Do something, and wait until its answer is in the address and on screen."""
+    address = page.url
+    act()
+    page.wait_for_function("address => location.href !== address", arg=address, timeout=PATIENCE_MS)
+    written(page)
+
+
 def test_text_streams_and_stop_brings_back_what_was_there(lab):
     page = lab()
-    before = texts(page)
-    address = page.url
+    # So hot a text does not end by itself, and takes a while.
+    follow(page, lambda: put(page, "T", "2"))
+    before, address = texts(page), page.url
     put(page, "Tokens", "400")
     expect(page.locator(".cursor").first).to_be_visible(timeout=PATIENCE_MS)
     expect(page.get_by_text("of 400").first).to_be_visible(timeout=PATIENCE_MS)
@@ -107,12 +116,9 @@ def test_a_token_tells_its_likeliest_tokens_by_mouse_and_by_keys(lab):
 def test_another_strength_moves_the_steered_text_alone(lab):
     page = lab()
     before = texts(page)
-    address = page.url
     box = page.get_by_role("textbox", name="Panes ×")
     box.fill("0, 3")
-    box.press("Enter")
-    page.wait_for_function("address => location.href !== address", arg=address, timeout=PATIENCE_MS)
-    written(page)
+    follow(page, lambda: box.press("Enter"))
     clean, zero, strong = texts(page)
     assert clean == zero == before[0]
     assert strong not in before

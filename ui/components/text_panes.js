@@ -2,6 +2,7 @@
 
 const paneSets = new WeakMap();
 const PANE_WAIT_MS = 150;
+const HELD_PX = 160;
 const SCALE = { log: false, diverging: false };
 
 function samePlace(a, b) {
@@ -101,9 +102,17 @@ function makePanes(root) {
     return { article, list, boxes, kl, number };
   }
 
+  /** While tokens come the lists keep one height, so that nothing below them moves under a hand. */
+  function hold() {
+    if (data.is_live && !grid.classList.contains("live")) {
+      const height = Math.max(HELD_PX, ...shown.map(({ list }) => list.offsetHeight));
+      grid.style.setProperty("--held", `${height}px`);
+    }
+    grid.classList.toggle("live", data.is_live);
+  }
+
   function build() {
-    // What is below must not jump up when the first tokens take the place of a whole text.
-    grid.style.minHeight = data.is_live ? `${Math.max(grid.offsetHeight, parseFloat(grid.style.minHeight) || 0)}px` : "";
+    hold();
     const tops = shown.map(({ list }) => list.scrollTop);
     scale = makeScale(new Float32Array(0), { ...SCALE, palette: data.palette, span: data.span });
     shown = data.panes.map(buildPane);
