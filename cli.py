@@ -17,6 +17,7 @@ from data.recipes.training_recipe import TrainingRecipe
 from sae.commands import sae_app, with_fields
 from steering.commands import steer_app
 from steering.export_commands import add_export_commands
+from steering.run_commands import run_recipe
 from steering.tune_commands import add_tune_command
 
 if TYPE_CHECKING:
@@ -234,6 +235,7 @@ def make_texts(
 
 app.command()(sparsity_law)
 add_export_commands(app)
+steer_app.command("run")(run_recipe)
 add_tune_command(steer_app)
 
 

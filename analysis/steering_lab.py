@@ -10,8 +10,9 @@ Arrays, [pane step] with pane 0 clean and NaN behind a text's end: `kl`, `logpro
 `top_logprob`, `top_clean_logprob`; [pane] `multiple`, `mean_kl`, `mean_loglik`, `repeated`. Of a text set they are
 means over its texts, and those of single tokens are left out.
 
-Numbers: `tokens` of the prompt; `panes` [{title, tokens, special, text, departs, top, top_clean}] with the likeliest
-tokens as [step][rank] texts; `texts` of a set [{prompt, panes [{title, text}]}]; `mode`, `sentence`, `is_text_set`.
+Numbers: `tokens` of the prompt and whether each is `special`; `panes` [{title, tokens, special, text, departs, top,
+top_clean}] with the likeliest tokens as [step][rank] texts; `texts` of a set [{prompt, panes [{title, text}]}]; `mode`,
+`sentence`, `is_text_set`, `n_texts`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -92,7 +93,7 @@ def _written(
         repetition_penalty=float(options["repetition_penalty"]),
     )
     titles = titles_of(read_multiples(options["panes"]))
-    shown = {"prompt": session.token_texts(rows[0].prompt), "titles": titles}
+    shown = {**_prompt(session, rows[0].prompt), "titles": titles}
     so_far: list[list[str]] = [[] for _ in rows]
 
     def on_step(new: Sequence[int | None]) -> None:
@@ -145,8 +146,13 @@ def _of_a_text(
     arrays = {**shared, **{name: _by_step(texts, name, n_steps) for name in names}}
     findings = tuple(_finding(number, pane, texts[number]) for number, pane in enumerate(shown) if number)
     sentence = " ".join(one.sentence for one in findings)
-    said = {**numbers, "tokens": list(session.token_texts(prompt)), "panes": shown, "texts": [], "sentence": sentence}
+    said = {**numbers, **_prompt(session, prompt), "panes": shown, "texts": [], "sentence": sentence}
     return Measured(said, arrays, findings)
+
+
+def _prompt(session: ModelSession, prompt: Sequence[int]) -> dict[str, Any]:
+    special = [token in session.special_tokens for token in prompt]
+    return {"tokens": list(session.token_texts(prompt)), "special": special}
 
 
 def _pane(session: ModelSession, prompt: tuple[int, ...], one: SteeredText, clean: SteeredText) -> dict[str, Any]:
@@ -200,7 +206,8 @@ def _of_a_set(
     ]
     sentence = f"Means over {len(prompts)} texts, each written on from the same seed."
     shown = [{"title": title} for title in titles]
-    return Measured({**numbers, "tokens": [], "panes": shown, "texts": texts, "sentence": sentence}, arrays)
+    said = {**numbers, "tokens": [], "special": [], "panes": shown, "texts": texts, "sentence": sentence}
+    return Measured(said, arrays)
 
 
 def _needs(shape: ModelShape) -> str | None:

@@ -2,12 +2,13 @@
 
 1. A change that is muted is left out; where one is solo, only those that are solo stay.
 2. A change that depends on the prompt (BindsToPrompt) is asked what it is there; the others stay as they are.
+3. What is to run gets what it needs of the model: its weights (ReadsWeights), or the whole session (BindsToModel).
 """
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from capture.intervention import BindsToPrompt, Intervention
+from capture.intervention import BindsToModel, BindsToPrompt, Intervention, ReadsWeights
 
 if TYPE_CHECKING:
     from capture.session import ModelSession
@@ -33,8 +34,13 @@ def bound(
 def bound_rows(
     interventions: Sequence[Intervention], session: "ModelSession", prompts: Sequence[Sequence[int]]
 ) -> list[tuple[Intervention, ...]]:
-    """The same for each prompt of a batch; where nothing depends on the prompt, all have the very same tuple."""
+    """What is to run for each prompt of a batch; where nothing depends on the prompt, the very same tuple for all."""
     heard = audible(interventions)
     if not any(isinstance(one, BindsToPrompt) for one in heard):
-        return [heard] * len(prompts)
-    return [bound(heard, session, prompt) for prompt in prompts]
+        return [_ready(heard, session)] * len(prompts)
+    return [_ready(bound(heard, session, prompt), session) for prompt in prompts]
+
+
+def _ready(changes: Sequence[Intervention], session: "ModelSession") -> tuple[Intervention, ...]:
+    fitting = (one.for_model(session) if isinstance(one, BindsToModel) else one for one in changes)
+    return tuple(one.with_weights(session.weight) if isinstance(one, ReadsWeights) else one for one in fitting)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from capture.acting import acts_between
 from capture.intervention import Intervention
-from capture.placing import Placed, placed
+from capture.placing import Placed, placed, with_tokens
 from capture.plain_path import PlainPath
 from capture.remembered import Asked, Decoded, KeysValues, Start
 from capture.summed import summed
@@ -100,6 +100,10 @@ class DecodeBatch:
 
     def run(self, n_left_out: int = 0) -> Float[Tensor, "rows d_vocab"]:
         """Logits after the last token of each row but the `n_left_out` last ones, float32, on the CPU."""
+        return self.run_all(n_left_out, only_last=True)[:, -1]
+
+    def run_all(self, n_left_out: int = 0, *, only_last: bool = False) -> Float[Tensor, "rows pos d_vocab"]:
+        """Logits after all that is run, or after the last column at least."""
         lengths = [len(row.tokens) - n_left_out for row in self.rows]
         known = [row.n_cached if self.cache is not None else 0 for row in self.rows]
         n_run = max(length - n for length, n in zip(lengths, known, strict=True))
@@ -112,15 +116,16 @@ class DecodeBatch:
         first_pos = [max(0, done - pad) for pad in pads]
         changes = [row.between(a, b) for row, a, b in zip(self.rows, first_pos, lengths, strict=True)]
         made = self._placed(changes, [max(0, pad - done) for pad in pads], first_pos, n_run)
+        made = with_tokens(made, [row.tokens[:length] for row, length in zip(self.rows, lengths, strict=True)])
         device = self.path.wiring.device
         cached = {} if self.cache is None else {"use_cache": True, "past_key_values": self.cache}
         masks = _masks(pads, done + n_run, n_run, device) if any(pads) else {}
-        logits = self.path.forward(torch.tensor(ids, device=device), made, only_last=True, **cached, **masks)
+        logits = self.path.forward(torch.tensor(ids, device=device), made, only_last=only_last, **cached, **masks)
         if self.cache is not None:
             self.n_columns = done + n_run
             for row, length in zip(self.rows, lengths, strict=True):
                 row.n_cached = length
-        return logits[:, -1].float().cpu()
+        return logits.float().cpu() if not only_last else logits[:, -1:].float().cpu()
 
     def _placed(
         self, changes: list[tuple[Intervention, ...]], n_padded: list[int], first_pos: list[int], n_run: int

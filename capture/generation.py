@@ -18,7 +18,7 @@ from capture.batching import make_batch
 from capture.decode_batch import DecodeBatch, Row, caught_up, is_sliceable
 from capture.decoding import next_tokens
 from capture.intervention import Intervention
-from capture.placing import placed
+from capture.placing import placed, with_tokens
 from capture.plain_path import PlainPath
 from capture.remembered import Asked, DecodedRows, draw_of
 from capture.sampling import Sampling
@@ -121,7 +121,8 @@ class Decoder:
             # Padded on the right, where no token sees it; positions are those of a row alone.
             batch = make_batch([(row, given[row]) for row in some], self.wiring.device)
             with self.hold(f"a comparison of {len(some):,} texts"):
-                logits = self.path.forward(batch.ids, placed([changes[row] for row in some]))
+                made = with_tokens(placed([changes[row] for row in some]), [given[row] for row in some])
+                logits = self.path.forward(batch.ids, made)
             for place, row in enumerate(some):
                 end = len(given[row])
                 wanted = logits[place, end - len(continuations[row]) : end] if continuations[row] else logits[place, :0]

@@ -54,6 +54,24 @@ class ReadsWeights(Protocol):
 
 
 @runtime_checkable
+class BindsToModel(Protocol):
+    """An intervention that must fit the model it runs in: every run gives it the session first."""
+
+    def for_model(self, session: "ModelSession") -> Intervention:
+        """The same intervention for one model; raises UserError where it does not fit."""
+        ...
+
+
+@runtime_checkable
+class ReadsTokens(Protocol):
+    """An intervention that looks at the tokens, and not at activations alone: every pass gives it those of its row."""
+
+    def with_tokens(self, tokens: Sequence[int]) -> Intervention:
+        """The same intervention for one row, all of whose tokens so far are given, the first one at position 0."""
+        ...
+
+
+@runtime_checkable
 class AddsVector(Protocol):
     """An intervention that does one thing: at its one hook point, within its ranges, it adds a vector in float32."""
 

@@ -1,14 +1,14 @@
 """Which rows of a batch a change acts on, and where positions begin there."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from capture.hook_point import HookPoint
-from capture.intervention import Intervention
+from capture.intervention import Intervention, ReadsTokens
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,18 @@ def placed(
     for rows in groups.values():
         of_batch = None if len(rows) == len(changes) else tuple(rows)
         found += [Placed(change, of_batch, *starts[rows[0]]) for change in changes[rows[0]]]
+    return found
+
+
+def with_tokens(changes: Sequence[Placed], rows: Sequence[Sequence[int]]) -> list[Placed]:
+    """The same changes, row by row where they look at the tokens; `rows` are all tokens of each so far."""
+    found: list[Placed] = []
+    for one in changes:
+        if isinstance(one.change, ReadsTokens):
+            own = range(len(rows)) if one.rows is None else one.rows
+            found += [replace(one, change=one.change.with_tokens(rows[row]), rows=(row,)) for row in own]
+        else:
+            found.append(one)
     return found
 
 

@@ -64,7 +64,7 @@ class Decoded:
         tokens = self.tokens[: max(parts + 1, len(asked.prompt))] if is_same_text else asked.prompt
         inner = _difference(*([one for one in acts if one.is_inner] for acts in (self.asked.acts, asked.acts)))
         # The last token is run in any case: its logits were not kept.
-        n_cached = min(inner, _n_equal(tokens, self.tokens), len(tokens) - 1, len(self.tokens) - 1)
+        n_cached = min(inner, common_length(tokens, self.tokens), len(tokens) - 1, len(self.tokens) - 1)
         return Start(tokens, self.keys_values if n_cached else (), n_cached)
 
 
@@ -73,7 +73,7 @@ def _difference(a: Sequence[Act], b: Sequence[Act]) -> int:
     return 1 << 62 if found is None else found
 
 
-def _n_equal(a: Sequence[int], b: Sequence[int]) -> int:
+def common_length(a: Sequence[int], b: Sequence[int]) -> int:
     """How many tokens two texts have in common from the first on."""
     pairs = zip(a, b, strict=False)
     return next((n for n, (one, other) in enumerate(pairs) if one != other), min(len(a), len(b)))

@@ -17,13 +17,13 @@ from capture.fingerprint import fingerprint
 from capture.generation import Decoder, GenerationRow, OnStep, Sampling
 from capture.hook_point import HookPoint
 from capture.intervention import Intervention
-from capture.placing import Placed, placed
+from capture.placing import Placed, placed, with_tokens
 from capture.reading import Update, keeper, passer, unpadded
 from capture.shape import ModelShape, check_tokens, read_shape
 from capture.token_text import stop_tokens, token_texts
 from capture.turn import Turn
 from capture.weights import read_weight
-from capture.wiring import check_interventions, check_points, plain_run, run, wire, with_weights
+from capture.wiring import check_interventions, check_points, plain_run, run, wire
 
 if TYPE_CHECKING:
     from capture.faithfulness import Faithfulness
@@ -269,16 +269,12 @@ class ModelSession:
         check_interventions(self._wiring, audible(interventions))
         for tokens in rows:
             check_tokens(tokens, self.shape, self.name)
-        ready: dict[int, tuple[Intervention, ...]] = {}
-        found = bound_rows(interventions, self, rows)
-        for one in found:
-            ready.setdefault(id(one), tuple(with_weights(self._wiring, change) for change in one))
-        return [ready[id(one)] for one in found]
+        return bound_rows(interventions, self, rows)
 
     def _placed(
         self, rows: Sequence[Sequence[int]], at: Sequence[HookPoint], interventions: Sequence[Intervention]
     ) -> list[Placed]:
-        return placed(self._bound(rows, at, interventions))
+        return with_tokens(placed(self._bound(rows, at, interventions)), rows)
 
 
 def _hearing_one(on_token: Callable[[int], None]) -> OnStep:

@@ -6,6 +6,8 @@ from typing import Any
 
 from capture.errors import UserError
 
+_AFTER_UNEMBEDDING = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+
 
 @dataclass(frozen=True)
 class ModelShape:
@@ -28,6 +30,8 @@ class ModelShape:
     """Blocks of experts whose neurons are a hook point (`expert_post`)."""
     final_norm_centres: bool = False
     """Whether the norm before the unembedding takes the mean out (LayerNorm) or not (RMSNorm)."""
+    changes_logits: bool = False
+    """Whether what leaves the unembedding is capped or scaled before it is the logits."""
 
 
 def read_shape(config: Any, cfg: Any, n_params: int, d_mlp: int | None) -> ModelShape:
@@ -51,6 +55,7 @@ def read_shape(config: Any, cfg: Any, n_params: int, d_mlp: int | None) -> Model
         activation=cfg.act_fn,
         n_params=n_params,
         final_norm_centres=not (cfg.uses_rms_norm or cfg.final_rms),
+        changes_logits=any(getattr(config, name, None) not in (None, 1.0) for name in _AFTER_UNEMBEDDING),
     )
 
 

@@ -16,10 +16,9 @@ from torch import Tensor
 from capture.errors import UserError
 from capture.experts import expert_points, open_experts
 from capture.hook_point import BLOCK_SITES, GLOBAL_SITES, HookPoint
-from capture.intervention import Intervention, ReadsWeights
+from capture.intervention import Intervention
 from capture.placing import Placed, editing
 from capture.reading import Reader
-from capture.weights import read_weight
 
 _LEVEL = 1_000
 _NEURON_SITES = ("mlp_pre", "mlp_pre_linear", "mlp_post")
@@ -149,13 +148,6 @@ def run(
     finally:
         for hook_point in attached:
             hook_point.remove_hooks(dir="fwd", level=_LEVEL)
-
-
-def with_weights(wiring: Wiring, change: Intervention) -> Intervention:
-    """A change that may run in this model: with its weights, where it needs them."""
-    if not isinstance(change, ReadsWeights):
-        return change
-    return change.with_weights(lambda kind, layer: read_weight(wiring, kind, layer))
 
 
 def _last_needed(wiring: Wiring, readers: Mapping[HookPoint, Reader]) -> Any:

@@ -27,6 +27,7 @@ NEEDS = {
     "classes": "texts of two or more labels",
     "one pair": "a single pair",
     "direction": "the vectors of another method",
+    "models": "a tuned model and the same one untuned",
 }
 
 

@@ -59,7 +59,12 @@ def _coming(so_far: Mapping[str, Any]) -> None:
         Pane(title, colour, tokens)
         for title, colour, tokens in zip(so_far["titles"], COLOURS, so_far["panes"], strict=False)
     ]
-    text_panes(panes, so_far["prompt"][-N_PROMPT:], key=KEY, label=LABEL, unit=UNIT, span=None, is_live=True)
+    text_panes(panes, _prompt(so_far), key=KEY, label=LABEL, unit=UNIT, span=None, is_live=True)
+
+
+def _prompt(said: Mapping[str, Any]) -> list[tuple[str, bool]]:
+    """The end of the prompt: tokens, and whether each is no text."""
+    return list(zip(said["tokens"], said["special"], strict=True))[-N_PROMPT:]
 
 
 def _scored(report: Report, is_stale: bool) -> None:
@@ -73,7 +78,7 @@ def _scored(report: Report, is_stale: bool) -> None:
 
     text_panes(
         shown,
-        report.numbers["tokens"][-N_PROMPT:],
+        _prompt(report.numbers),
         key=KEY,
         label=LABEL,
         unit=UNIT,

@@ -1,22 +1,24 @@
 """The line below the panes: what is written on, how it is drawn, run and stop."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from analysis.lens import AnyLens
 from analysis.option import Option
 from analysis.spec import Spec
 from ui import state
 from ui.answers import go_on, is_under_way, stop
 from ui.widgets import option_widget
 
+if TYPE_CHECKING:
+    from analysis.lens import AnyLens
+
 NEAR = {"panes": "Panes ×", "seed": "Seed", "temperature": "T", "tokens": "Tokens"}
 """Options beside the prompt, in few letters; the others are one press away."""
 FIELD_PX = 86
 
 
-def draw_prompt(asked: Spec, lens: AnyLens) -> None:
+def draw_prompt(asked: Spec, lens: "AnyLens") -> None:
     """The prompt, its options, run and stop."""
     options = {option.name: option for option in lens.options}
     if not asked.text_set:

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 CONFIG = {"displayModeBar": False}
 KL_BUDGET = 0.1
 LAB = "steering_lab"
+ELSEWHERE = {
+    "controllers": ("controllers", "In the steering lab: Add, Controller."),
+    "hypernetworks": ("hypernetwork", "In the steering lab: Add, Sentence."),
+}
+"""The page of a kind's own, and where it is used."""
 KEY = "steerscope.library"
 
 
@@ -44,6 +49,11 @@ def _actions(one: "Shelved", asked: Spec, pages: Mapping[str, Any]) -> None:
         if one.kind == "vectors":
             _use(one, asked, pages)
             draw_export_menu(one, asked)
+        else:
+            slug, words = ELSEWHERE[one.kind]
+            if slug in pages:
+                st.page_link(pages[slug], icon=":material/arrow_forward:")
+            st.caption(words)
         if not one.is_bundled:
             _rename(one)
             _remove(one)

@@ -51,8 +51,11 @@ def is_allowed(name: str) -> bool:
 
 
 def allow(name: str) -> None:
-    """Let every session of this server load a model: a person chose it."""
+    """Let every session of this server load a model, and changes read it beside another: a person chose it."""
+    from capture.companion import allow_companion
+
     _allowed().add(name)
+    allow_companion(name)
 
 
 @st.cache_resource(show_spinner=False)

@@ -16,6 +16,7 @@ from analysis.view_file import ViewFile
 from ui.figures.part import Sentences, Strip, Table
 from ui.figures.picture import Picture
 from ui.numbers import marked, say_number, say_quantity
+from ui.step_words import STEP, step_words
 
 N_SHADES = 32
 MAX_ROWS = 200
@@ -47,7 +48,7 @@ def asked(view: ViewFile) -> str:
     spec = view.spec
     words = [f"model {spec.model}"]
     words += [_option(name, value) for name, value in sorted(spec.options.items())]
-    words += [recipe_words(one) for one in spec.interventions]
+    words += [step_words(one) if one.get("kind") == STEP else recipe_words(one) for one in spec.interventions]
     text = (
         f"<p>Text set {foreign(spec.text_set)}</p>"
         if spec.text_set

@@ -61,6 +61,7 @@ def test_text_streams_and_stop_brings_back_what_was_there(lab):
     expect(page.get_by_text("of 400").first).to_be_visible(timeout=PATIENCE_MS)
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_text("Stopped.")).to_be_visible(timeout=PATIENCE_MS)
+    settled(page, FOOT)
     assert texts(page) == before
     assert page.url == address
     expect(page.get_by_role("spinbutton", name="Tokens")).to_have_value("400")

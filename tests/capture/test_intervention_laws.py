@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 
 import pytest
 import torch
@@ -11,22 +12,28 @@ from capture.hook_point import HookPoint, residual_points
 from capture.intervention import (
     OPERATORS,
     AddVector,
+    BindsToModel,
     BindsToPrompt,
     Entry,
     Intervention,
+    ReadsTokens,
     ReadsWeights,
     ReplaceEntries,
     operator_from_recipe,
     operators,
 )
 from capture.mask import KeepLargest, MaskBelow, MaskWeakNeurons
+from capture.session import ModelSession
 from steering.methods.edit_latent import EditLatent
+from steering.methods.logit_shift import LOGITS, LogitShift
+from tests.companions import tiny_companions
+from tests.models import tiny_llama, tiny_tokenizer
 from tests.shelves import random_sae, shelve
 from tests.steering.operator_examples import STEERING_EXAMPLES
 
 AT = HookPoint(1, "resid_post")
 GATE, NEURONS = HookPoint(1, "mlp_pre"), HookPoint(1, "mlp_post")
-WIDTHS = {AT: 32, GATE: 48, NEURONS: 48}
+WIDTHS = {AT: 32, GATE: 48, NEURONS: 48, LOGITS: 320}
 NORMS = torch.linspace(0, 2, 48)
 TOKENS = (0, 9, 8, 7, 30, 40)
 SAE = random_sae(32)
@@ -57,6 +64,7 @@ EXAMPLES = {
     MaskBelow: (MaskBelow(AT, 0.6), MaskBelow(GATE, 0.3, "silu"), MaskBelow(NEURONS, 0.5, strength=0.5)),
     KeepLargest: (KeepLargest(AT, 5), KeepLargest(GATE, 20, "silu"), KeepLargest(NEURONS, 0, strength=0.5)),
     MaskWeakNeurons: (MaskWeakNeurons(NEURONS, 0.7), MaskWeakNeurons(NEURONS, 1.1, strength=0.5)),
+    LogitShift: (LogitShift("tuned", "untuned", 0.8), LogitShift("tuned", "untuned", -0.5, ranges=((2, None),))),
     **STEERING_EXAMPLES,
 }
 every_example = pytest.mark.parametrize(
@@ -68,6 +76,14 @@ every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, t
 @pytest.fixture(autouse=True, scope="module")
 def _shelf():
     shelve(SAE, "laws")
+    with tiny_companions():
+        yield
+
+
+@cache
+def model():
+    """What changes are bound to that must fit a model."""
+    return ModelSession(tiny_llama(), tiny_tokenizer(), name="tiny")
 
 
 def place(change):
@@ -78,7 +94,9 @@ def place(change):
 def act(change, x, first_pos=0, weight=lambda kind, layer: NORMS):
     """The change made to a tensor, bound to a prompt and with the weights that a run would give it."""
     for one in change.placed(TOKENS) if isinstance(change, BindsToPrompt) else (change,):
-        ready = one.with_weights(weight) if isinstance(one, ReadsWeights) else one
+        fitting = one.for_model(model()) if isinstance(one, BindsToModel) else one
+        told = fitting.with_tokens(TOKENS) if isinstance(fitting, ReadsTokens) else fitting
+        ready = told.with_weights(weight) if isinstance(told, ReadsWeights) else told
         x = ready(x, place(change), first_pos)
     return x
 

@@ -19,10 +19,16 @@ class Exchange:
         facts = json.loads((folder / "exchange.json").read_text())
         self.ids = torch.tensor([facts["tokens"]])
         self.layers, self.model_type = facts["layers"], facts["model_type"]
+        self.snippets = facts["snippets"]
 
     def model(self):
         """The model as this transformers loads it."""
         return AutoModelForCausalLM.from_pretrained(self.folder, torch_dtype=torch.float32).eval()
+
+    def snippet(self, library: str) -> str:
+        """What the bundle's README says is done with a library, in Python."""
+        (found,) = [one for one in self.snippets if f"import {library}" in one or f"from {library}" in one]
+        return found
 
     def vector(self, layer: int) -> torch.Tensor:
         """What we said is added to the output of a block."""

@@ -6,7 +6,7 @@ from steering_vectors import SteeringVector
 
 
 def loaded(given):
-    tensors = load_file(given.folder / "vectors.safetensors")
+    tensors = load_file(given.folder / "bundle" / "vectors.safetensors")
     return {int(key.removeprefix("resid_post.")): vector for key, vector in tensors.items()}
 
 
@@ -24,6 +24,16 @@ def test_our_layers_and_values_are_read(given):
 
 def test_steering_vectors_gives_our_logits(given):
     assert given.is_as_expected(steered(given, loaded(given)), "steered")
+
+
+def test_what_the_readme_says_gives_our_logits(given, monkeypatch):
+    monkeypatch.chdir(given.folder / "bundle")
+    seen = []
+    model = given.model()
+    model.register_forward_hook(lambda _module, _given, output: seen.append(output.logits))
+    with torch.no_grad():
+        exec(given.snippet("steering_vectors"), {"model": model, "ids": given.ids})
+    assert given.is_as_expected(seen[0], "steered")
 
 
 def test_a_shift_by_one_block_gives_other_logits(given):

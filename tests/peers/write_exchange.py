@@ -1,9 +1,10 @@
-"""Our side, before: models, vectors in our files, and the logits that we say they give. Run in our environment.
+"""Our side, before: models, bundles of a recipe, and the logits that we say it gives. Run in our environment.
 
 Everything goes to a folder, since the libraries that read it need another transformers than ours.
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -12,13 +13,14 @@ from safetensors.torch import save_file
 
 from capture.hook_point import HookPoint
 from capture.session import ModelSession
+from steering.bundle import make_bundle, write_bundle
+from steering.folding import fold, summed
 from steering.methods.add_direction import AddDirection
-from steering.vector_file import VectorFile, write_vector_file
+from steering.recipe import Step
 from tests.models import tiny_gpt2, tiny_llama, tiny_tokenizer
 
 TOKENS = (0, 40, 90, 33, 120, 77, 201, 5)
 LAYERS = (1, 2)
-FORMATS = ("repeng", "svec", "safetensors")
 
 
 def write_exchange(folder: Path) -> None:
@@ -27,22 +29,33 @@ def write_exchange(folder: Path) -> None:
         _write_model(make, folder / make.__name__.removeprefix("tiny_"))
 
 
+def recipe_of(width: int) -> tuple[Step, ...]:
+    """Two steps whose strengths, unit and weights are in the vectors of the bundle."""
+    draw = torch.Generator().manual_seed(4)
+    first, second = (
+        AddDirection(HookPoint(layer, "resid_post"), tuple(torch.randn(width, generator=draw).tolist()))
+        for layer in LAYERS
+    )
+    return (
+        Step("glad", (first, second), 3.0, weights={2: 0.5}),
+        Step("loud", (first,), 2.0, "relative", {first.at: 4.0}),
+    )
+
+
 def _write_model(make, folder: Path) -> None:
     make().save_pretrained(folder)
     model = make()
     model_type, width = model.config.model_type, model.config.hidden_size
     session = ModelSession(model, tiny_tokenizer(), name="tiny")
-    draw = torch.Generator().manual_seed(4)
-    vectors = {HookPoint(layer, "resid_post"): 3 * torch.randn(width, generator=draw) for layer in LAYERS}
-    found = VectorFile(vectors, "tiny", "tiny", model_type, session.shape.n_layers)
-    for name in FORMATS:
-        for file, data in write_vector_file(name, found).items():
-            (folder / file).write_bytes(data)
-    added = [AddDirection(at, tuple(vector.tolist())) for at, vector in vectors.items()]
-    logits = {"clean": session.logits(TOKENS), "steered": session.logits(TOKENS, added)}
-    logits |= {f"block_{at.layer}": vector for at, vector in vectors.items()}
-    save_file(logits, folder / "expected.safetensors")
-    (folder / "exchange.json").write_text(json.dumps({"tokens": TOKENS, "layers": LAYERS, "model_type": model_type}))
+    recipe = recipe_of(width)
+    bundle = make_bundle(session, recipe)
+    write_bundle(bundle, folder / "bundle")
+    expected = {"clean": session.logits(TOKENS), "steered": session.logits(TOKENS, recipe)}
+    expected |= {f"block_{at.layer}": vector for at, vector in summed(fold(recipe).additions).items()}
+    save_file(expected, folder / "expected.safetensors")
+    snippets = re.findall(r"```python\n(.*?)```", bundle.files["README.md"].decode(), re.DOTALL)
+    facts = {"tokens": TOKENS, "layers": LAYERS, "model_type": model_type, "snippets": snippets}
+    (folder / "exchange.json").write_text(json.dumps(facts))
 
 
 if __name__ == "__main__":

@@ -110,6 +110,8 @@ def test_a_controller_on_the_shelf_is_shown_with_what_it_says_of_itself(tmp_path
     app = opened(kind="controllers")
     assert not app.error
     assert app.dataframe[0].value.loc[0, ["name", "made by", "model"]].tolist() == ["gate keeper", "was", "stories"]
+    assert "In the steering lab: Add, Controller." in said(app)
+    assert not [one for one in app.button if one.label == "Use in the lab"]
 
 
 def test_use_in_the_lab_adds_a_step_to_the_recipe(mine):

@@ -1,6 +1,9 @@
 """The steering lab, run without a browser: its empty state, links, panes, errors and exports."""
 
+import contextlib
 import json
+import random
+from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
@@ -9,17 +12,19 @@ from streamlit.testing.v1 import AppTest
 
 from analysis.pipeline import run
 from analysis.shared_view import view_of
-from analysis.spec import Spec
+from analysis.spec import Spec, from_code
 from analysis.tables import tables
 from analysis.view_file import read_view_file
 from capture.hook_point import HookPoint
 from capture.intervention import AddVector
+from tests.hostile import changed
 from tests.ui.test_pages import APP, BAD_LINKS, load, open_app, shown
 from ui import answers, lab_tour, resources, state
 from ui.components.text_panes import Pane, text_panes
 from ui.figures import pictures_of, sentences_of, strip_of, tables_of
 from ui.lab_panes import panes_of
 from ui.view_html import view_html
+from ui.view_sections import UNREADABLE
 
 __all__ = ["load", "open_app"]
 
@@ -176,7 +181,7 @@ def test_partial_texts_are_shown_as_live(open_app, mounted, monkeypatch):
     monkeypatch.setattr(answers, "PATIENCE_S", 0.2)
 
     def write(asked, load, progress, on_partial):
-        on_partial({"prompt": ["the"], "titles": ["clean", "× 1"], "panes": [[" a"], [HOSTILE]]})
+        on_partial({"tokens": ["the"], "special": [False], "titles": ["clean", "× 1"], "panes": [[" a"], [HOSTILE]]})
         wait_for_ever(progress)
 
     monkeypatch.setattr(answers, "answers_of", write)
@@ -237,9 +242,7 @@ def hostile(report):
         pane["tokens"] = [HOSTILE] * len(pane["tokens"])
         pane["text"] = HOSTILE
         pane["top"] = pane["top_clean"] = [[HOSTILE] * 5] * len(pane["tokens"])
-    from dataclasses import replace
-
-    return replace(report, numbers=numbers | {"tokens": [HOSTILE], "sentence": HOSTILE})
+    return replace(report, numbers=numbers | {"tokens": [HOSTILE], "special": [False], "sentence": HOSTILE})
 
 
 def test_hostile_tokens_are_escaped_in_the_page_and_the_figure(report):
@@ -251,7 +254,7 @@ def test_hostile_tokens_are_escaped_in_the_page_and_the_figure(report):
 
 
 def test_hostile_tokens_reach_the_browser_as_data_alone(report, mounted):
-    text_panes(panes_of(hostile(report)), [HOSTILE], key="k", label="l", unit="u", span=(0.0, 1.0))
+    text_panes(panes_of(hostile(report)), [(HOSTILE, False)], key="k", label="l", unit="u", span=(0.0, 1.0))
     assert mounted.sent[0]["panes"][1]["tops"][0]["steered"][0][0] == HOSTILE
     assert "\ud800" not in json.dumps(
         text_panes([Pane("a", "#000", ["\ud800"])], [], key="k", label="l", unit="u", span=None)
@@ -284,3 +287,38 @@ def test_a_kept_view_shows_its_own_text_and_runs_nothing(load, mounted, monkeypa
         pane["tokens"] for pane in report.numbers["panes"]
     ]
     assert app.query_params["id"] == view.id
+
+
+def test_the_first_text_is_shown_as_it_comes(open_app, mounted, monkeypatch):
+    resources.warm_up()
+    monkeypatch.setattr(answers, "PATIENCE_S", 0.2)
+
+    def write(asked, load, progress, on_partial):
+        on_partial({"tokens": ["the"], "special": [False], "titles": ["clean", "× 1"], "panes": [[" a"], [" b"]]})
+        wait_for_ever(progress)
+
+    monkeypatch.setattr(answers, "answers_of", write)
+    app = open_app(SPEC)
+    assert not app.exception
+    assert [pane["tokens"] for pane in mounted.sent[-1]["panes"]] == [[" a"], [" b"]]
+    app.button(key="steerscope.lab-stop").click().run()
+    assert not app.exception
+    assert "Stopped." in said(app)
+    assert any(button.label == "Run" for button in app.button)
+
+
+def test_compare_takes_the_text_under_the_recipe(open_app, mounted):
+    app = open_app(SPEC)
+    app.button(key="steerscope.compare").click().run()
+    assert not app.exception
+    left = from_code(shown(app).options["left"])
+    assert (left.lens, left.text, left.interventions) == ("outliers", TEXT, SPEC.interventions)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_damaged_numbers_are_drawn_or_refused_as_unreadable(report, seed):
+    numbers = changed(random.Random(seed), json.loads(json.dumps(dict(report.numbers))))
+    bad = replace(report, numbers=numbers)
+    for draw in (panes_of, strip_of, pictures_of, tables_of, sentences_of):
+        with contextlib.suppress(*UNREADABLE):
+            draw(bad, *([{}] if draw in (strip_of, pictures_of) else []))

@@ -1,9 +1,11 @@
 """Fits a steering method on a bundled, pasted or uploaded set of texts; the vectors go to the shelf."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from analysis.option import Option
 from analysis.spec import Spec
 from ui import resources, visitor
 from ui.boundary import boundary
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 TITLE, ORDER = "Fit a vector", 30
 SOURCES = {"bundled": "bundled", "paste": "paste", "upload": "upload"}
 KEY = "steerscope.add.fit"
+POSITIONS, EVERY = "positions", "all"
 
 
 def draw(asked: Spec) -> None:
@@ -37,7 +40,7 @@ def draw(asked: Spec) -> None:
     texts = _pair() if method.needs == "one pair" else _texts()
     site, layers = _places(method, asked)
     with st.expander("Options"):
-        options = {option.name: free_option(option, f"{KEY}.{slug}") for option in method.options}
+        options = {option.name: free_option(_begun(option), f"{KEY}.{slug}") for option in method.options}
     name = st.text_input(
         "Name on the shelf", placeholder=f"my {slug}".replace("_", " "), max_chars=60, key=f"{KEY}.name"
     )
@@ -47,6 +50,12 @@ def draw(asked: Spec) -> None:
             recipe = fit_recipe(asked, called, method.slug, texts, layers, site, options)
             queue().submit(FIT.slug, recipe, visitor.owner(), f"Fit {called}")
             st.rerun()
+
+
+def _begun(option: Option) -> Option:
+    """The option with every token as the positions to begin with: two typed texts often begin with the same one."""
+    is_of_rows = option.name == POSITIONS and EVERY in option.choices
+    return replace(option, default=EVERY) if is_of_rows else option
 
 
 def _texts() -> tuple[str, str]:

@@ -92,7 +92,7 @@ function makePanes(root) {
     list.setAttribute("aria-label", `${pane.title}, ${data.label}`);
     const kl = pane.kl === null ? null : decodeFloats(pane.kl);
     const boxes = pane.tokens.map((_, step) => tokenBox(pane, kl, step));
-    const before = data.prompt.map((token) => tokenSpan(token, "prompt"));
+    const before = data.prompt.map((token, place) => tokenSpan(token, data.prompt_special[place] ? "prompt special" : "prompt"));
     before.forEach((box) => box.setAttribute("role", "presentation"));
     const broken = (texts) => (box, place) => (texts[place].includes("\n") ? [box, create("br")] : [box]);
     list.append(...before.flatMap(broken(data.prompt)), ...boxes.flatMap(broken(pane.tokens)));

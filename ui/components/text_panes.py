@@ -45,7 +45,7 @@ class Pane:
 
 def text_panes(
     panes: Sequence[Pane],
-    prompt: Sequence[str],
+    prompt: Sequence[tuple[str, bool]],
     *,
     key: str,
     label: str,
@@ -58,13 +58,15 @@ def text_panes(
 ) -> Place | None:
     """Shows the panes behind the end of their prompt, and returns the (pane, step) pinned after this run.
 
-    `span` are the ends of the heat, the same for all panes; None for no heat. `is_live` says that more tokens come,
-    `is_stale` that what is shown is to be replaced. The pin is kept as `token_strip` says.
+    `prompt` has its tokens, and whether each is no text. `span` are the ends of the heat, the same for all panes; None
+    for no heat. `is_live` says that more tokens come, `is_stale` that what is shown is to be replaced. The pin is kept
+    as `token_strip` says.
     """
     shown = _place(pinned, panes)
     data = {
         "panes": [_as_data(pane) for pane in panes],
-        "prompt": texts(prompt),
+        "prompt": texts(token for token, _ in prompt),
+        "prompt_special": [is_special for _, is_special in prompt],
         "label": label,
         "unit": unit,
         "palette": colours(False),

@@ -21,8 +21,8 @@ TITLE = "Library"
 QUESTION = "What can I steer with, what was it made from, and where else can it go?"
 EMPTY = {
     "vectors": "No vectors yet: import a file, or fit some in the steering lab.",
-    "controllers": "No controllers yet: one is trained with python cli.py controller train, and appears here.",
-    "hypernetworks": "No hypernetworks yet: one is trained with python cli.py hypernet train, and appears here.",
+    "controllers": "No controllers yet: one that is trained here appears in this list.",
+    "hypernetworks": "No hypernetworks yet: one that is trained here appears in this list.",
 }
 HOW_TO_READ = (
     "A row is one thing that a recipe can name, by the digest of its files. AUROC says how well its projection tells "
