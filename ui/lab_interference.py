@@ -76,8 +76,8 @@ def _overlap(overlap: "Overlap", names: Sequence[str]) -> None:
         figure = cosine_heat(overlap.cosine.numpy(), overlap.gram.numpy(), marks, whole)
         st.plotly_chart(figure, key=f"steerscope-cosines-{overlap.space}", config=CONFIG)
         caption(
-            "Cosine of each couple of directions, by step and block: orange 1, white 0, blue −1. Hover for names and the "
-            "dot product of the vectors as they are stored."
+            "Cosine of each couple of directions, by step and block: orange 1, white 0, blue −1. Hover for names and "
+            "the dot product of the vectors as they are stored."
         )
 
 
