@@ -59,8 +59,9 @@ class OrderEffect:
 
 @dataclass(frozen=True)
 class Interference:
-    """What the steps of a recipe are to each other."""
+    """What the steps of a recipe are to each other; `n_heard` are those neither muted nor beside a solo one."""
 
+    n_heard: int
     overlaps: tuple[Overlap, ...]
     orders: tuple[OrderEffect, ...]
 
@@ -69,7 +70,7 @@ def interference(session: ModelSession, recipe: Sequence[Intervention], prompt: 
     """Overlaps and order effects of what can be heard of a recipe; conditions are taken to hold."""
     session.check_interventions(recipe)
     parts = {n: _parts(one, session, prompt) for n, one in enumerate(recipe) if _is_heard(one, recipe)}
-    return Interference(_overlaps(recipe, parts), tuple(_orders(session, parts, prompt)))
+    return Interference(len(parts), _overlaps(recipe, parts), tuple(_orders(session, parts, prompt)))
 
 
 def _is_heard(one: Intervention, recipe: Sequence[Intervention]) -> bool:

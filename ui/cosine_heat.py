@@ -12,31 +12,39 @@ from ui.numbers import escape
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-MAX_NUMBERED = 8
+MAX_NUMBERED = 4
 """Rows up to which the numbers are written into the heat."""
-LEAST_PX = 180
+LEAST_PX = 160
 
 
-def cosine_heat(cosine: ArrayLike, gram: ArrayLike, names: Sequence[str]) -> "Figure":
-    """Cosines of directions with each other; the dot product is on hover. Columns are told by their first word."""
+def cosine_heat(cosine: ArrayLike, gram: ArrayLike, marks: Sequence[str], names: Sequence[str]) -> "Figure":
+    """Cosines of directions with each other; axes have short marks, the hover whole names and the dot product."""
     import plotly.graph_objects as go
 
-    labels, rows = [escape(name) for name in names], np.asarray(cosine)
-    is_numbered = len(labels) <= MAX_NUMBERED
+    rows, products = np.asarray(cosine), np.asarray(gram)
+    is_numbered = len(marks) <= MAX_NUMBERED
+    whole = [escape(name) for name in names]
+    hover = [
+        [
+            f"{one}<br>{other}<br>cosine {rows[i, j]:.3f}<br>dot product {products[i, j]:.3g}"
+            for j, other in enumerate(whole)
+        ]
+        for i, one in enumerate(whole)
+    ]
     heat = go.Heatmap(
         z=rows,
-        customdata=np.asarray(gram),
         zmin=-1,
         zmax=1,
         colorscale=list(DIVERGING),
+        showscale=False,
         text=[[f"{value:.2f}" for value in row] for row in rows] if is_numbered else None,
         texttemplate="%{text}" if is_numbered else None,
         textfont={"size": 11},
-        colorbar={"title": "cosine", "thickness": 8, "tickvals": [-1, 0, 1]},
-        hovertemplate="cosine %{z:.3f}<br>dot product %{customdata:.3~g}<extra></extra>",
+        hovertext=hover,
+        hoverinfo="text",
+        xgap=1,
+        ygap=1,
     )
-    places = {"tickvals": np.arange(len(labels)), "showgrid": False, "zeroline": False}
-    across = {**places, "ticktext": [label.split(" ")[0] for label in labels], "title": "step"}
-    down = {**places, "ticktext": labels, "autorange": "reversed"}
-    height = 72 + max(LEAST_PX, BAR_PX * len(labels))
-    return figure([heat], across, down, height=height)
+    ticks = {"tickvals": np.arange(len(marks)), "ticktext": [escape(one) for one in marks], "showgrid": False}
+    across, down = {**ticks, "tickangle": -90}, {**ticks, "autorange": "reversed"}
+    return figure([heat], across, down, height=64 + max(LEAST_PX, BAR_PX * len(marks)))

@@ -31,6 +31,9 @@ def draw_interference(asked: Spec) -> None:
     found = _found(asked.model, asked.dtype, asked.text or DEFAULT_TEXT, asked.bos, canonical_json(asked.interventions))
     names = [f"{n + 1} {one.get('name') or one.get('kind')}" for n, one in enumerate(asked.interventions)]
     st.markdown("##### Interference")
+    if found.n_heard < 2:
+        caption("The other steps are muted, or beside a solo one: there is nothing to interfere with.")
+        return
     for one in found.orders[:MAX_SAID]:
         st.caption(f":orange[:material/warning:] {plain(order_words(one))}")
     if len(found.orders) > MAX_SAID:
@@ -67,11 +70,15 @@ def _overlap(overlap: "Overlap", names: Sequence[str]) -> None:
             st.caption(plain(f"{first + 1}·{second + 1} = {say_number(cosine)} cosine, {overlap.space}"))
     if len({arrow.step for arrow in overlap.arrows}) < 2:
         return
-    labels = [f"{shortened(names[one.step], 18)}, {place_words([one.at])}" for one in overlap.arrows]
+    marks = [f"{one.step + 1} {'' if one.at.layer is None else f'b{one.at.layer}'}" for one in overlap.arrows]
+    whole = [f"{shortened(names[one.step], 40)}, {place_words([one.at])}" for one in overlap.arrows]
     with st.expander(plain(f"Cosines, {overlap.space}")):
-        figure = cosine_heat(overlap.cosine.numpy(), overlap.gram.numpy(), labels)
+        figure = cosine_heat(overlap.cosine.numpy(), overlap.gram.numpy(), marks, whole)
         st.plotly_chart(figure, key=f"steerscope-cosines-{overlap.space}", config=CONFIG)
-        caption("Cosine of each couple of directions; hover for their dot product, as the vectors are stored.")
+        caption(
+            "Cosine of each couple of directions, by step and block: orange 1, white 0, blue −1. Hover for names and "
+            "the dot product of the vectors as they are stored."
+        )
 
 
 def pairs_between(overlap: "Overlap") -> list[tuple[int, int, float]]:

@@ -175,6 +175,11 @@ def test_interference_is_said_below_the_cards(column):
     assert "1·2 = 1 cosine, residual stream" in said
 
 
+def test_a_solo_step_has_nothing_to_interfere_with(column):
+    app = column(Step("up", (AddDirection(AT, X, 2.0),), is_solo=True), OUT)
+    assert "there is nothing to interfere with" in " ".join(one.value for one in app.caption)
+
+
 def choose(app, title):
     return app.selectbox(key="steerscope.lab.add").set_value(title).run()
 
