@@ -90,7 +90,7 @@ def factor(step: dict[str, Any], pos: int, prompt: Sequence[int], special: froze
         "last_prompt_and_generated": pos >= n - 1,
         "ranges": any(start <= pos and (end is None or pos < end) for start, end in ranges),
     }[step["scope"]["kind"]]
-    return _scheduled(step["schedule"], pos, n) if is_inside else 0.0
+    return _scheduled(step["schedule"], pos, n) if is_inside and pos >= step["from_pos"] else 0.0
 
 
 def _scheduled(schedule: dict[str, Any], pos: int, n_prompt: int) -> float:

@@ -20,12 +20,11 @@ from torch import Tensor
 from capture.binding import audible
 from capture.errors import UserError
 from capture.hook_point import HookPoint
-from capture.intervention import AddVector, Intervention
+from capture.intervention import Intervention
 from capture.session import ModelSession
 from steering.bake_layout import Layout, layout_of, module_at, project_out_of, project_rows, through, writers
 from steering.direction import unit
 from steering.folding import Addition, added_vector, changes_of, refusal, step_name
-from steering.methods.add_direction import AddDirection
 from steering.methods.project_out import ProjectOut
 from steering.recipe import EVERY_TOKEN, Step
 from steering.token_scope import EVERYWHERE
@@ -61,8 +60,8 @@ def plan_of(interventions: Sequence[Intervention], n_layers: int, every_token: b
         _check_step(one, name)
         for change in changes_of(one):
             _check_ranges(change, name)
-            if isinstance(change, AddDirection | AddVector):
-                additions.append(Addition(name, change.at, added_vector(change)))
+            if (vector := added_vector(change)) is not None:
+                additions.append(Addition(name, change.at, vector))
             elif isinstance(change, ProjectOut) and change.strength == 1:
                 ablated.setdefault(change.at, []).append((name, unit(torch.tensor(change.vector))))
             else:
@@ -78,10 +77,11 @@ def plan_of(interventions: Sequence[Intervention], n_layers: int, every_token: b
 
 def _opened(one: Intervention) -> Intervention:
     if isinstance(one, Step):
-        return replace(one, scope=EVERY_TOKEN)
-    if isinstance(one, AddVector):
-        return replace(one, from_pos=0)
-    return replace(one, ranges=EVERYWHERE) if isinstance(one, AddDirection | ProjectOut) else one
+        return replace(one, scope=EVERY_TOKEN, changes=tuple(_opened(change) for change in one.changes))
+    names = {"from_pos": 0, "ranges": EVERYWHERE}
+    fields: dict[str, Any] = {name: value for name, value in names.items() if hasattr(one, name)}
+    opened: Intervention = replace(one, **fields)  # type: ignore[type-var]
+    return opened
 
 
 def _check_step(one: Intervention, name: str) -> None:

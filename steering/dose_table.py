@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from steering.proxies import PROXIES
+from steering.proxies import NOTATION, PROXIES
 
 if TYPE_CHECKING:
     from steering.dose import Dose
@@ -16,8 +16,8 @@ NO_PAIRS = "Without pairs there is no concept score: only what steering costs wa
 
 
 def formula_lines() -> list[str]:
-    """Every score with its unit, formula and source."""
-    return [f"{one.label}, {one.unit}: {one.formula}. {one.source}." for one in PROXIES]
+    """Every score with its unit, formula and source, and what the letters in them mean."""
+    return [*(f"{one.label}, {one.unit}: {one.formula}. {one.source}." for one in PROXIES), NOTATION]
 
 
 def score_lines(found: "Evaluation") -> list[str]:

@@ -21,6 +21,7 @@ from capture.binding import audible
 from capture.hook_point import HookPoint
 from capture.intervention import AddVector, Intervention
 from steering.methods.add_direction import AddDirection
+from steering.methods.edit_latent import EditLatent
 from steering.recipe import Step
 from steering.token_scope import EVERYWHERE, TokenScope
 
@@ -71,10 +72,11 @@ def fold(interventions: Sequence[Intervention]) -> Folded:
             refused.append(f"{name} {reason}")
         else:
             for change in changes_of(one):
-                if isinstance(change, AddDirection | AddVector):
-                    additions.append(Addition(name, change.at, added_vector(change), _caveat(name, one, change)))
-                else:
+                vector = added_vector(change)
+                if vector is None:
                     refused.append(f"{name} {not_an_addition(change)}")
+                else:
+                    additions.append(Addition(name, change.at, vector, _caveat(name, one, change)))
     return Folded(tuple(additions), tuple(dict.fromkeys(refused)))
 
 
@@ -118,17 +120,27 @@ def changes_of(one: Intervention) -> Iterator[Any]:
         yield replace(change, **fields)
 
 
-def added_vector(change: AddDirection | AddVector) -> Float[Tensor, "d"]:
-    """What the change adds."""
-    return change.added() if isinstance(change, AddDirection) else change.strength * torch.tensor(change.vector)
+def added_vector(change: Any) -> Float[Tensor, "d"] | None:
+    """What the change adds wherever it acts, whatever the activation is; None where it does something else."""
+    if isinstance(change, AddDirection):
+        return change.added()
+    if isinstance(change, AddVector):
+        return change.strength * torch.tensor(change.vector)
+    if isinstance(change, EditLatent) and change.mode == "add" and not change.is_scaled:
+        return change.strength * change.value * change.direction
+    return None
 
 
 def _caveat(name: str, one: Intervention, change: Any) -> str:
     scope = one.scope if isinstance(one, Step) else TokenScope()
-    is_placed = getattr(change, "ranges", EVERYWHERE) != EVERYWHERE or getattr(change, "from_pos", 0) > 0
+    from_pos = getattr(change, "from_pos", 0)
+    is_placed = getattr(change, "ranges", EVERYWHERE) != EVERYWHERE or from_pos > 0
     if scope.kind == "all" and not is_placed:
         return ""
-    return f"{name} {SCOPE_WORDS.get(scope.kind, SCOPE_WORDS['ranges'])}; {AT_EVERY_TOKEN}"
+    words = SCOPE_WORDS.get(scope.kind, SCOPE_WORDS["ranges"])
+    if scope.kind == "all" and from_pos == 1:
+        words = "leaves the first token out"
+    return f"{name} {words}; {AT_EVERY_TOKEN}"
 
 
 def summed(additions: Iterable[Addition]) -> dict[HookPoint, Float[Tensor, "d"]]:

@@ -1,8 +1,6 @@
 """What each judge-free score is, in words: its formula, its unit, where it is from. Every one of them is a proxy.
 
-The command line, the steering lab and the README take title, unit and formula from here; `scores` computes them. P_0 is
-the model as it is, P_m the model steered at strength m; ll is the mean log-likelihood per token of a text given its
-prompt; D+ and D− are the wanted and the other text of a contrast pair.
+The command line, the steering lab and the README take title, unit and formula from here; `scores` computes them.
 """
 
 import math
@@ -19,6 +17,10 @@ FULL_CONCEPT = math.log(2)
 FULL_LOSS = math.log(2)
 """Loss of relevance, in nats a token, at which nothing is left of the third map."""
 N_GRAM = 4
+NOTATION = (
+    "P_0 is the model as it is, P_m the model steered at strength m; ll is the mean log-likelihood per token of a text "
+    "given its prompt; D+ and D− are the wanted and the other text of a contrast pair."
+)
 
 
 @dataclass(frozen=True)

@@ -11,22 +11,19 @@ from safetensors.torch import save
 from torch import Tensor
 
 from capture.binding import audible
-from capture.intervention import AddVector, Intervention
+from capture.intervention import Intervention
 from capture.session import ModelSession
 from steering.direction import unit
 from steering.folding import added_vector, changes_of, step_name
-from steering.methods.add_direction import AddDirection
 from steering.methods.clamp_direction import ClampDirection
 from steering.methods.project_out import ProjectOut
 from steering.methods.replace_direction import ReplaceDirection
 from steering.recipe import Step
 from steering.schedule import EVEN
-from steering.token_scope import TokenScope
+from steering.token_scope import EVERYWHERE, TokenScope
 
 SITES = ("resid_pre", "resid_post", "attn_out", "mlp_out", "z")
 OPERATORS = {
-    AddDirection: "add",
-    AddVector: "add",
     ProjectOut: "project_out",
     ReplaceDirection: "replace",
     ClampDirection: "clamp",
@@ -69,7 +66,7 @@ def script_of(interventions: Sequence[Intervention], session: ModelSession) -> S
 def _refusal(one: Intervention, change: Any, family: str) -> str:
     if isinstance(one, Step) and one.condition is not None:
         return "acts only where its condition holds, which apply_steering.py does not ask: it is left out."
-    if type(change) not in OPERATORS:
+    if _operator(change) is None:
         return f"is of kind {change.kind.replace('_', ' ')}, which apply_steering.py does not know: it is left out."
     if change.at.site not in SITES or change.at.layer is None:
         return f"acts at {change.at}, which plain transformers does not show: it is left out."
@@ -80,13 +77,14 @@ def _refusal(one: Intervention, change: Any, family: str) -> str:
 
 def _spelled(one: Intervention, change: Any) -> tuple[dict[str, Any], Float[Tensor, "d"]]:
     scope, schedule = (one.scope, one.schedule) if isinstance(one, Step) else (_own_scope(change), EVEN)
-    operator = OPERATORS[type(change)]
-    vector = added_vector(change) if operator == "add" else unit(torch.tensor(change.vector))
+    operator, added = _operator(change), added_vector(change)
+    vector = unit(torch.tensor(change.vector)) if added is None else added
     spelled = {
         "operator": operator,
         "block": change.at.layer,
         "site": change.at.site,
-        "strength": 1.0 if operator == "add" else change.strength,
+        "from_pos": getattr(change, "from_pos", 0),
+        "strength": change.strength if added is None else 1.0,
         "value": getattr(change, "value", 0.0) * (getattr(change, "length", None) or 1.0),
         "scope": scope.recipe(),
         "schedule": schedule.recipe(),
@@ -94,7 +92,10 @@ def _spelled(one: Intervention, change: Any) -> tuple[dict[str, Any], Float[Tens
     return spelled, vector
 
 
+def _operator(change: Any) -> str | None:
+    """What the script calls it; None for what it does not know."""
+    return OPERATORS.get(type(change)) if added_vector(change) is None else "add"
+
+
 def _own_scope(change: Any) -> TokenScope:
-    if isinstance(change, AddVector):
-        return TokenScope("ranges", ((change.from_pos, None),))
-    return TokenScope("ranges", change.ranges)
+    return TokenScope("ranges", getattr(change, "ranges", EVERYWHERE))

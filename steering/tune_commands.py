@@ -33,6 +33,9 @@ def tune(
     prompts: Annotated[Path, typer.Option(help="JSON text set of neutral prompts; the tour unless given.")] = TOUR,
     step: Annotated[int | None, typer.Option(help="Which step, from 1; the only one, or else all at once.")] = None,
     layer: Annotated[list[int] | None, typer.Option(help="Layer to try the step at; repeat.")] = None,
+    every_layer: Annotated[
+        bool, typer.Option("--every-layer", help="Try the step at every layer it can be at.")
+    ] = False,
     strength: Annotated[list[float] | None, typer.Option(help="Strength to try, in place of a sweep; repeat.")] = (
         None
     ),
@@ -56,7 +59,15 @@ def tune(
     place = step - 1 if step is not None else 0 if len(changes) == 1 else None
     contrast = read_contrast(pairs) if pairs is not None else None
     texts = tuple(read_texts(prompts))
-    plan = TunePlan(changes, texts, contrast, place, tuple(layer or ()), tuple(strength or ()))
+    plan = TunePlan(
+        changes,
+        texts,
+        contrast,
+        place,
+        layers=tuple(layer or ()),
+        is_every_layer=every_layer,
+        strengths=tuple(strength or ()),
+    )
     session = load_session(model or named.model or "stories")
     with _store() as store:
         found = tune_recipe(session, plan, store, terminal_progress())

@@ -123,10 +123,9 @@ class TunePlan:
 
     def on(self, session: ModelSession) -> "TunePlan":
         """The plan for a model, its layers named; raises UserError for what cannot be tuned there."""
-        known = self.known_layers(session.shape.n_layers) if self.is_every_layer and self.step is not None else ()
-        plan = replace(self, layers=known or self.layers, is_every_layer=False)
-        plan.check(session)
-        return plan
+        self.check(session)
+        known = self.known_layers(session.shape.n_layers) if self.is_every_layer else self.layers
+        return replace(self, layers=known, is_every_layer=False)
 
     @property
     def is_moved(self) -> bool:
@@ -158,7 +157,7 @@ class TunePlan:
             raise UserError("A recipe must have at least one step to be tuned; it has none.", "Add a vector first.")
         halves(self.n_pairs, len(self.prompts))
         if self.step is None:
-            if self.layers:
+            if self.tries_layers:
                 raise UserError("Layers are tried for one step, not for a whole recipe.", "Name the step.")
             return
         if not 0 <= self.step < len(self.recipe):
@@ -275,7 +274,7 @@ def _can_move(step: Step) -> bool:
 
 
 def _check_layers(plan: TunePlan, n_layers: int) -> None:
-    if not plan.layers:
+    if not plan.tries_layers:
         return
     if not plan.takes_layers:
         raise UserError("Only a step of vectors can be tried at other layers.", "Leave its layer as it is.")

@@ -39,6 +39,8 @@ class Mark:
     axis: str
     at: float
     label: str
+    side: str = ""
+    """Where the name stands, in plotly's words; at the top, of y at the right, unless given."""
 
 
 def curves(
@@ -60,7 +62,7 @@ def curves(
     drawn = charts.figure(traces, across, up, height=height)
     for mark in marks:
         add = drawn.add_vline if mark.axis == "x" else drawn.add_hline
-        side = "top right" if mark.axis == "y" else "top"
+        side = mark.side or ("top right" if mark.axis == "y" else "top")
         words = {"text": escape(mark.label), "font": {"size": 11, "color": charts.INK}}
         add(mark.at, line={"color": charts.INK, "width": 1, "dash": "dot"}, annotation=words, annotation_position=side)
     if ring is not None:

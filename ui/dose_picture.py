@@ -35,7 +35,7 @@ def dose_curve(tuning: "Tuning", name: str, strength: float | None = None) -> "F
         return None
     lines = [_line(tuning, name, layer, layer == main) for layer in sorted(layers, key=lambda layer: layer == main)]
     knee = [] if tuning.knee is None else [Mark("x", tuning.knee.strength, "knee")]
-    budget = [Mark("y", tuning.budget, f"budget {tuning.budget:g}")] if name == "kl" else []
+    budget = [Mark("y", tuning.budget, f"budget {tuning.budget:g}", "top left")] if name == "kl" else []
     here = next((one for one in tuning.layer_doses(main) if one.strength == strength), None)
     ring = None if here is None else (here.strength, _spread(here, name).mean)
     drawn = curves(

@@ -8,7 +8,7 @@ import streamlit as st
 
 from analysis.report import Report
 from analysis.spec import Spec
-from steering.proxies import Proxy, proxy
+from steering.proxies import NOTATION, Proxy, proxy
 from ui.boundary import boundary
 from ui.components.pin import is_fragment_run
 from ui.dose_picture import dose_curve
@@ -69,7 +69,8 @@ def _row(name: str, behind: Sequence[str], here: "Dose | None", report: Report |
             st.markdown(f"**{plain(TITLES[name])}**", width="content")
             with st.popover("proxy", type="tertiary", help="How it is computed"):
                 for one in behind:
-                    _formula(proxy(one))
+                    _formula(proxy(one), _known(one, here, tuning))
+                caption(NOTATION)
         for line in _lines(name, here) or _pane_lines(name, report):
             st.markdown(line)
         curve = None if tuning is None else dose_curve(tuning, name, None if here is None else here.strength)
@@ -77,8 +78,26 @@ def _row(name: str, behind: Sequence[str], here: "Dose | None", report: Report |
             st.plotly_chart(curve, key=f"steerscope-cost-curve-{name}", config=CONFIG)
 
 
-def _formula(one: Proxy) -> None:
-    st.markdown(f"**{plain(one.label)}**, {plain(one.unit)}  \n{plain(one.formula)}  \n:small[{plain(one.source)}]")
+def _formula(one: Proxy, value: float | None) -> None:
+    now = "" if value is None else f": **{plain(say_number(value))}**"
+    words = f"**{plain(one.label)}**{now} {plain(one.unit)}  \n{plain(one.formula)}  \n:small[{plain(one.source)}]"
+    st.markdown(words)
+
+
+def _known(name: str, here: "Dose | None", tuning: "Tuning | None") -> float | None:
+    """The value of a score as the recipe stands, where it is known; of the slope and the knee, that of the tuning."""
+    if name == "slope":
+        return None if tuning is None else tuning.slope
+    if name == "knee":
+        return None if tuning is None or tuning.knee is None else tuning.knee.strength
+    if here is None:
+        return None
+    if name == "concept_map":
+        from steering.scores import concept_map
+
+        return None if here.concept is None else concept_map(here.concept.mean)
+    value = getattr(here, {"relevance": "relevance_change"}.get(name, name))
+    return getattr(value, "mean", value)
 
 
 def _lines(name: str, here: "Dose | None") -> list[str]:

@@ -83,6 +83,11 @@ class EditLatent:
         """The latent's row of `W_dec`."""
         return self._autoencoder.W_dec[self.latent].detach().float()
 
+    @property
+    def is_scaled(self) -> bool:
+        """Whether what it adds depends on the activation's size, since the SAE normalises its input."""
+        return self._autoencoder.facts.normalisation != "none"
+
     @cached_property
     def _autoencoder(self) -> Autoencoder:
         return load_shelved(self.sae)

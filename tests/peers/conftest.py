@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
 
 
 class Exchange:
@@ -23,6 +22,8 @@ class Exchange:
 
     def model(self):
         """The model as this transformers loads it."""
+        from transformers import AutoModelForCausalLM
+
         return AutoModelForCausalLM.from_pretrained(self.folder, torch_dtype=torch.float32).eval()
 
     def snippet(self, library: str) -> str:

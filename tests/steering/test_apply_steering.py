@@ -11,8 +11,10 @@ from capture.hook_point import HookPoint
 from capture.intervention import AddVector
 from capture.session import ModelSession
 from steering import apply_steering
+from steering.folding import fold
 from steering.methods.add_direction import AddDirection
 from steering.methods.clamp_direction import ClampDirection
+from steering.methods.edit_latent import EditLatent
 from steering.methods.project_out import ProjectOut
 from steering.methods.replace_direction import ReplaceDirection
 from steering.recipe import Step
@@ -65,10 +67,11 @@ def test_an_addition_at_any_site_gives_our_logits_on_every_family(family, tmp_pa
         torch.testing.assert_close(plain_logits(family, tmp_path), ours, atol=2e-4, rtol=0)
 
 
-@pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize(
-    "schedule", [Schedule(), Schedule("window", 1, 3), Schedule("ramp", low=0.0, high=2.0, n_tokens=3)]
-)
+SCHEDULES = {"window": Schedule("window", 1, 3), "ramp": Schedule("ramp", low=0.0, high=2.0, n_tokens=3)}
+PLACED = [(scope, Schedule()) for scope in SCOPES] + [("all", one) for one in SCHEDULES.values()]
+
+
+@pytest.mark.parametrize(("scope", "schedule"), [*PLACED, ("last_prompt_and_generated", SCHEDULES["ramp"])], ids=str)
 def test_every_scope_and_schedule_gives_our_tokens_with_a_cache(scope, schedule, tmp_path):
     session, at = session_of("llama"), HookPoint(1, "resid_post")
     step = Step(
@@ -89,6 +92,30 @@ def test_every_operator_gives_our_logits(operator, tmp_path):
     change = operator(at, vector(), strength=0.7, **own)
     assert put([change], session, tmp_path) == ()
     torch.testing.assert_close(plain_logits("llama", tmp_path), session.logits(TOKENS, [change]), atol=1e-4, rtol=0)
+
+
+def latent(mode="add"):
+    """A latent of the bundled SAE, in the bundled model."""
+    from sae.shelf import find_shelved
+
+    one = find_shelved("stories-block-2")
+    return EditLatent(HookPoint(2, "resid_post"), one.digest, 812, mode, 6.0)
+
+
+def test_a_latent_that_is_added_is_a_vector_and_one_that_is_clamped_is_not(tmp_path):
+    from capture.models import load_plain, load_session
+
+    session = load_session("stories")
+    recipe = [Step("latent 812", (latent(),), 2.0, scope=TokenScope("all"))]
+    assert put(recipe, session, tmp_path) == ()
+    (addition,) = fold(recipe).additions
+    torch.testing.assert_close(addition.vector, 12 * latent().direction)
+    assert addition.caveat.startswith("'latent 812' leaves the first token out")
+    model, ids = load_plain("stories")[0], torch.tensor([TOKENS])
+    with torch.no_grad(), apply_steering.steering(model, ids, tmp_path):
+        torch.testing.assert_close(model(ids).logits[0], session.logits(TOKENS, recipe), atol=1e-3, rtol=0)
+    assert fold([latent("clamp")]).additions == ()
+    assert "is of kind edit latent" in put([latent("clamp")], session, tmp_path)[0]
 
 
 def test_steps_at_one_place_act_in_their_order(tmp_path):

@@ -38,6 +38,9 @@ def step(layers=LAYERS, **fields):
     return Step("planted", changes, **(usual | fields))
 
 
+CHANGE = AddDirection(HookPoint(1, "resid_post"), tuple(direction().tolist()))
+
+
 def plan(layers=LAYERS, held=(), **fields):
     usual = {"step": 0, "layers": layers, "contrast": planted_pairs(6, 3), "n_tokens": 4}
     recipe = (step().recipe(), *(one.recipe() for one in held))
@@ -221,6 +224,8 @@ def test_a_plan_survives_json():
         (plan(step=3), "Step 4 does not exist"),
         (plan(step=None), "not for a whole recipe"),
         (plan((5,)), "cannot be tried at layer 5"),
+        (plan((), step=None, is_every_layer=True), "not for a whole recipe"),
+        (plan((), held=[CHANGE], step=1, is_every_layer=True), "Only a step of vectors"),
         (replace(plan(), recipe=(step(is_muted=True).recipe(),)), "is muted"),
         (plan(contrast=planted_pairs(1)), "two pairs are needed"),
         (replace(plan(), prompts=("One",)), "two prompts are needed"),

@@ -84,7 +84,7 @@ def test_every_score_has_its_formula_one_click_away(store):
     words = said(column())
     behind = [name for _, names in ROWS for name in names]
     assert sorted(behind) == sorted(one.name for one in PROXIES)
-    assert all(f"**{one.label}**, {one.unit}" in words and one.formula in words for one in PROXIES)
+    assert all(f"**{one.label}** {one.unit}" in words and one.formula in words for one in PROXIES)
 
 
 def test_a_tunings_scores_stand_in_the_column_and_its_choice_is_used(store):
@@ -93,6 +93,7 @@ def test_a_tunings_scores_stand_in_the_column_and_its_choice_is_used(store):
     words = said(app)
     assert f"Knee: {found.knee.strength:g} mean norms. Chosen within a KL of 0.1 on 0 pairs and 2 prompts" in words
     assert "Without pairs there is no concept score" in words
+    assert f"**Knee (proxy)**: **{found.knee.strength:g}** strength" in words
     assert len(app.get("plotly_chart")) == 2
     button(app, "Use this strength").click()
     asked = {}

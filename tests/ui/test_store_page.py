@@ -45,8 +45,8 @@ def test_what_is_kept_is_counted_by_kind(store):
     assert not app.exception
     assert not app.error
     table = app.dataframe[0].value
-    assert table["kind"].tolist() == ["Reports", "Kept views", "Statistics", "Captures", "Dashboards"]
-    assert table["objects"].tolist() == [1, 1, 0, 0, 0]
+    assert table["kind"].tolist() == ["Reports", "Kept views", "Statistics", "Captures", "Dashboards", "Tunings"]
+    assert table["objects"].tolist() == [1, 1, 0, 0, 0, 0]
 
 
 def test_the_page_has_no_text_and_no_model_in_its_rail(store):
@@ -65,7 +65,7 @@ def test_what_reading_the_report_took_stands_beside_what_making_it_took(store):
 def test_clearing_removes_the_kind_that_was_chosen_and_nothing_else(store):
     app = opened()
     press(app, "Remove all reports")
-    assert [one.n for one in store.contents()] == [0, 1, 0, 0, 0]
+    assert [one.n for one in store.contents()] == [0, 1, 0, 0, 0, 0]
 
 
 def test_a_kept_view_is_forgotten_when_asked(store):
