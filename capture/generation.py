@@ -98,14 +98,13 @@ class Decoder:
         return row.n_new >= row.n_steps or (row.n_new > 0 and row.tokens[-1] in self.stops())
 
     def _let_go(self, batch: DecodeBatch, over: Sequence[Row], remember: bool) -> None:
-        """Take rows out of the batch, and remember them."""
+        """Take rows out of the batch, and remember them: that needs no turn, for the cache is the batch's own."""
         if not over:
             return
-        with self.hold("a generation"):
-            for place, row in enumerate(batch.rows):
-                if remember and row in over:
-                    self.memory.keep(batch.decoded(place))
-            batch.keep_only([place for place, row in enumerate(batch.rows) if row not in over])
+        for place, row in enumerate(batch.rows):
+            if remember and row in over:
+                self.memory.keep(batch.decoded(place))
+        batch.keep_only([place for place, row in enumerate(batch.rows) if row not in over])
 
     def log_probabilities(
         self,

@@ -64,6 +64,11 @@ class PlainPath:
         if not self._carries(changes):
             logits: Tensor = run(self.wiring, ids, {}, changes, **self._known(arguments))
             return logits
+        return self._plainly(ids, changes, only_last=only_last, **arguments)
+
+    def _plainly(
+        self, ids: Int[Tensor, "batch pos"], changes: Sequence[Placed], *, only_last: bool, **arguments: Any
+    ) -> Float[Tensor, "batch pos_or_1 d_vocab"]:
         points = [(one, at) for one in changes for at in one.change.hook_points()]
         handles: list[Any] = []
         if only_last and self._can_keep_last and not any(at.site == "logits" for _, at in points):
@@ -85,10 +90,9 @@ class PlainPath:
     def _is_proven(self, site: str) -> bool:
         """Whether both ways give the same logits under a change at this site; looked at once."""
         if site not in self._proven:
-            self._proven[site] = True
             ids = torch.arange(_N_TOKENS, device=self.wiring.device)[None] % self.wiring.bridge.cfg.d_vocab
             drastic = everywhere([_Reversed(at) for at in self._modules if at.site == site])
-            plain = self.forward(ids, drastic, only_last=True)[:, -1].float()
+            plain = self._plainly(ids, drastic, only_last=True)[:, -1].float()
             bridge = run(self.wiring, ids, {}, drastic)[:, -1].float()
             dtype = str(next(self.wiring.plain.parameters()).dtype).removeprefix("torch.")
             limit = ROUNDING.get(dtype, 0.1) * float(bridge.abs().max())
