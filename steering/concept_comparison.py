@@ -83,10 +83,13 @@ def of_hypernetwork(session: ModelSession, name: str, trained: TrainedHypernetwo
 def training_flops(session: ModelSession, trained: TrainedHypernetwork, n_weights: int) -> float:
     """An estimate from the recipe: each step that runs the model reads a batch of texts, at most `longest` tokens each.
 
+    A training that was ended early says after how many steps.
+
     4 a parameter of the frozen model and token (forward, and gradient of activations), 6 a weight of the hypernetwork
     and token of a sentence, of which 8 are counted.
     """
     recipe = trained.recipe
-    n_run = sum(not recipe.imitates(step) for step in range(recipe.n_steps))
+    n_steps = int(trained.facts.get("n_steps", recipe.n_steps))
+    n_run = sum(not recipe.imitates(step) for step in range(n_steps))
     per_step = 6.0 * n_weights * recipe.batch * 8
-    return n_run * recipe.batch * recipe.longest * 4.0 * session.shape.n_params + recipe.n_steps * per_step
+    return n_run * recipe.batch * recipe.longest * 4.0 * session.shape.n_params + n_steps * per_step
