@@ -42,7 +42,13 @@ def logits_with_gradient(
     added: Mapping[HookPoint, Float[Tensor, "#batch #pos d"]],
     changes: Sequence[Placed],
 ) -> Float[Tensor, "batch pos d_vocab"]:
-    """What `ModelSession.with_gradient` returns."""
+    """What `ModelSession.with_gradient` returns.
+
+    Tensors are [batch pos d], or have 1 in place of batch or pos; logits past the end of a row mean nothing. They are
+    added row by row and position by position, after all changes; rows are padded on the right, so their
+    positions are those of the row alone. The model's weights have no gradient. The turn is held for the forward pass;
+    `backward` needs none, since it only reads.
+    """
     batch = make_batch(list(enumerate(rows)), wiring.device)
     last = everywhere([AddTensor(at, tensor) for at, tensor in added.items()])
     with torch.enable_grad():

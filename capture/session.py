@@ -163,12 +163,7 @@ class ModelSession:
     def with_gradient(
         self, rows: Sequence[Sequence[int]], added: Mapping[HookPoint, Tensor], changes: Sequence[Intervention] = ()
     ) -> Float[Tensor, "batch pos d_vocab"]:
-        """Logits, float32, with `added[at]` on top of the activations, differentiable in the tensors that are added.
-
-        A tensor [batch pos d], [batch 1 d] or [1 1 d] is added row by row and position by position, after all changes;
-        rows are padded on the right, so their positions are those of the row alone, and logits past the end of a row
-        mean nothing. The model's weights have no gradient. The turn is held for the forward pass; `backward` reads.
-        """
+        """Logits [batch pos d_vocab], float32, with `added[at]` on top, differentiable in it: see capture.gradient."""
         made = self._placed(rows, tuple(added), changes)
         with self.hold(f"a pass with gradients over {len(rows):,} texts"):
             return logits_with_gradient(self._wiring, rows, added, made)

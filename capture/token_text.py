@@ -6,9 +6,6 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from capture.errors import UserError
-from capture.shape import ModelShape
-
 _SENTENCEPIECE_SPACE = "▁"
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 
@@ -83,16 +80,3 @@ def stop_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
         ids = getattr(config, "eos_token_id", None)
         found |= set(ids) if isinstance(ids, list | tuple) else {ids}
     return frozenset(found - {None})
-
-
-def check_tokens(tokens: Sequence[int], name: str, shape: ModelShape) -> None:
-    """Raises UserError for no tokens, more than the model fits, or ones that it does not have."""
-    if not tokens:
-        raise UserError("There must be at least one token; there is none.", "Type a sentence, or switch BOS on.")
-    if len(tokens) > shape.context:
-        raise UserError(f"The text has {len(tokens):,} tokens; {name} fits {shape.context:,}.", "Shorten the text.")
-    if not 0 <= min(tokens) <= max(tokens) < shape.d_vocab:
-        raise UserError(
-            f"Tokens of {name} are numbered 0 to {shape.d_vocab - 1:,}; {max(tokens):,} was met.",
-            "Load the tokenizer that belongs to the model.",
-        )

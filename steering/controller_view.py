@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from capture.generation import GenerationRow, Sampling
 from capture.session import ModelSession
 from steering.controller import Decision, decide
 from steering.controller_folder import shelved_controller
@@ -33,8 +34,9 @@ def looked_at(
     prompt = session.tokens(text, bos)
     decision = decide(controller, session, prompt)
     change = change_by(one.digest, controller, strength)
-    texts = [
-        "".join(session.token_texts(session.generate(prompt, n_tokens, seed=seed, interventions=changes)))
-        for changes in ((), (change,))
-    ]
+    rows = [GenerationRow(prompt), GenerationRow(prompt, (change,))]
+    texts = []
+    for new in session.generate_rows(rows, n_tokens, Sampling(seed)):
+        said = [token for token in new if token not in session.special_tokens]
+        texts.append("".join(session.token_texts(said)))
     return Look(decision, controller.layers, change.strength, *texts)

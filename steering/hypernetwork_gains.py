@@ -41,7 +41,12 @@ def gains(
             f"The hypernetwork learnt no concept of {concepts.title!r}.", "Name the set that it was trained on."
         )
     found = {part: _of_part(trained, session, some, n_texts) for part, some in parts.items() if len(some) > 1}
-    return {"n_learnt": len(trained.learnt), "variant": trained.recipe.variant, **found}
+    facts = {
+        "n_learnt": len(trained.learnt),
+        "n_steps": trained.facts.get("n_steps"),
+        "variant": trained.recipe.variant,
+    }
+    return {**facts, **found}
 
 
 def _of_part(

@@ -254,9 +254,9 @@ KINDS = {
     TRAIN_SAE: JobKind(TRAIN_SAE, "program", _train_sae),
     DASHBOARD: JobKind(DASHBOARD, "model", _build_dashboard),
     FIT.slug: FIT,
+    CONTROLLER.slug: CONTROLLER,
     HYPERNET.slug: HYPERNET,
     TUNE.slug: TUNE,
-    CONTROLLER.slug: CONTROLLER,
 }
 
 

@@ -32,7 +32,7 @@ def draw_interference(asked: Spec) -> None:
     names = [f"{n + 1} {one.get('name') or one.get('kind')}" for n, one in enumerate(asked.interventions)]
     st.markdown("##### Interference")
     for one in found.orders[:MAX_SAID]:
-        st.markdown(f":orange[:material/warning:] {plain(order_words(one))}")
+        st.caption(f":orange[:material/warning:] {plain(order_words(one))}")
     if len(found.orders) > MAX_SAID:
         caption(f"and at {len(found.orders) - MAX_SAID} more hook points")
     for overlap in found.overlaps:
@@ -64,7 +64,7 @@ def _overlap(overlap: "Overlap", names: Sequence[str]) -> None:
     between = pairs_between(overlap)
     for first, second, cosine in between[:MAX_SAID]:
         if abs(cosine) >= CLOSE:
-            st.markdown(plain(f"{first + 1}·{second + 1} = {say_number(cosine)} cosine, {overlap.space}"))
+            st.caption(plain(f"{first + 1}·{second + 1} = {say_number(cosine)} cosine, {overlap.space}"))
     if len({arrow.step for arrow in overlap.arrows}) < 2:
         return
     labels = [f"{shortened(names[one.step], 18)}, {place_words([one.at])}" for one in overlap.arrows]

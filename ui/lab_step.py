@@ -40,14 +40,16 @@ def draw_step(place: int, recipe: Recipe, n_steps: int, asked: Spec) -> None:
     from capture.intervention import operator_from_recipe
 
     with st.container(border=True, gap="xsmall", key=f"steerscope-lab-step-{place}"):
-        _head(place, recipe, n_steps)
+        more = _head(place, recipe, n_steps)
         try:
             read: Any = operator_from_recipe(dict(recipe if recipe.get("kind") == STEP else _as_read(recipe)))
         except UserError as error:
             tell(error, "reading this step")
             return
         if recipe.get("kind") == STEP or not edit.has_own_controls(recipe):
-            _body(place, recipe if recipe.get("kind") == STEP else edit.as_step(recipe), read, asked)
+            _body(place, recipe if recipe.get("kind") == STEP else edit.as_step(recipe), read)
+            with more, st.popover("More", type="tertiary", key=f"steerscope-lab-more-{place}"):
+                _more(place, read, asked)
         elif isinstance(recipe.get("strength"), int | float):
             st.caption(plain(change_words(recipe)))
             _strength(place, float(recipe["strength"]), (-2.0, 2.0), 1.0)
@@ -57,10 +59,12 @@ def _as_read(recipe: Recipe) -> Mapping[str, Any]:
     return recipe if edit.has_own_controls(recipe) else edit.as_step(recipe)
 
 
-def _head(place: int, recipe: Recipe, n_steps: int) -> None:
+def _head(place: int, recipe: Recipe, n_steps: int) -> Any:
+    """Name and buttons; returns the row of buttons, for what is put behind them."""
     name = str(recipe.get("name") or (verb(recipe) if recipe.get("kind") != STEP else "step"))
     st.markdown(f"**{place + 1}** {plain(shortened(name, 60))}")
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    row = st.container(horizontal=True, vertical_alignment="center", gap="xsmall")
+    with row:
         _button(place, "up", ":material/arrow_upward:", "Earlier", edit.move, -1, is_off=place == 0)
         _button(place, "down", ":material/arrow_downward:", "Later", edit.move, 1, is_off=place == n_steps - 1)
         for letter, field, words in (("M", "is_muted", "Mute"), ("S", "is_solo", "Solo: only this and others in solo")):
@@ -75,6 +79,7 @@ def _head(place: int, recipe: Recipe, n_steps: int) -> None:
                 kwargs={field: not is_on},
             )
         _button(place, "remove", ":material/close:", "Remove this step", edit.remove)
+    return row
 
 
 def _button(place: int, name: str, icon: str, words: str, act: Any, *more: Any, is_off: bool = False) -> None:
@@ -90,7 +95,7 @@ def _button(place: int, name: str, icon: str, words: str, act: Any, *more: Any, 
     )
 
 
-def _body(place: int, recipe: Recipe, step: "Step", asked: Spec) -> None:
+def _body(place: int, recipe: Recipe, step: "Step") -> None:
     from steering.strength_range import strength_range
 
     points = points_of(recipe)
@@ -100,11 +105,7 @@ def _body(place: int, recipe: Recipe, step: "Step", asked: Spec) -> None:
     said = [f"{verbs} at {place_words(points)}{bars}", schedule_words(recipe), condition_words(recipe)]
     st.caption(plain(" · ".join(part for part in said if part)))
     _strength(place, step.strength, strength_range(step), step.usual_strength)
-    scope, more = st.columns([3, 2], vertical_alignment="bottom", gap="xsmall")
-    with scope:
-        _scope(place, step)
-    with more, st.popover("More", width="stretch", key=f"steerscope-lab-more-{place}"):
-        _more(place, step, asked)
+    _scope(place, step)
     if step.scope.kind == "ranges":
         draw_ranges(place, step)
 

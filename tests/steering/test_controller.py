@@ -29,6 +29,11 @@ def shelve(controller, name):
     return put_on_shelf(KIND, folder, name).digest
 
 
+def length(patch):
+    """How long what it adds is."""
+    return float(patch(torch.zeros(1, 1, 32), patch.at, 4).norm())
+
+
 @pytest.fixture(scope="module")
 def change():
     return change_by(shelve(made(), "laws"), made())
@@ -44,9 +49,9 @@ def test_the_length_of_a_patch_is_s_times_w_times_alpha():
     """Fact 3.5 (6): s = .9, w = .5, alpha = 2 give .9; it is linear in alpha, and none for s = 0 or alpha = 0."""
     controller = made()
     said = Decision(0.9, 0.9, 0.9, (0.5, 0.25, 1.0))
-    lengths = [float(one.added.norm()) for one in patches(controller, said, 4, 2.0, "absolute")]
+    lengths = [length(one) for one in patches(controller, said, 4, 2.0, "absolute")]
     assert lengths == pytest.approx([0.9, 0.45, 1.8], rel=1e-6)
-    doubled = [float(one.added.norm()) for one in patches(controller, said, 4, 4.0, "absolute")]
+    doubled = [length(one) for one in patches(controller, said, 4, 4.0, "absolute")]
     assert doubled == pytest.approx([2 * one for one in lengths], rel=1e-6)
     assert patches(controller, replace(said, s=0.0), 4, 2.0, "absolute") == ()
     assert patches(controller, said, 4, 0.0, "absolute") == ()
@@ -54,7 +59,7 @@ def test_the_length_of_a_patch_is_s_times_w_times_alpha():
 
 def test_a_relative_strength_counts_in_mean_norms_of_each_block():
     controller, said = made(), Decision(1.0, 1.0, 1.0, (0.5, 0.5, 0.5))
-    lengths = [float(one.added.norm()) for one in patches(controller, said, 4, 0.2, "relative")]
+    lengths = [length(one) for one in patches(controller, said, 4, 0.2, "relative")]
     assert lengths == pytest.approx((0.1 * controller.mean_norms).tolist(), rel=1e-5)
 
 

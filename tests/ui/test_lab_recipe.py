@@ -170,7 +170,7 @@ def test_a_condition_is_edited_and_says_whether_this_prompt_opens_it(column):
 
 def test_interference_is_said_below_the_cards(column):
     app = column(Step("up", (AddDirection(AT, X, 2.0),)), OUT)
-    said = " ".join(one.value for one in app.markdown).replace("\\", "")
+    said = " ".join(one.value for one in app.caption).replace("\\", "")
     assert "1 then 2 is not 2 then 1: at block 1, resid_post they differ by 2" in said
     assert "1·2 = 1 cosine, residual stream" in said
 
