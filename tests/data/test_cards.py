@@ -173,3 +173,14 @@ def test_a_controller_is_of_the_bundled_model_and_its_card_has_its_figures(folde
 
 def test_a_controller_ships() -> None:
     assert [path.name for path in CONTROLLERS] == ["cheer-up"]
+
+
+def test_the_table_of_what_steers_to_concepts_is_that_of_the_bundled_comparison() -> None:
+    readme = (DATA.parent / "README.md").read_text()
+    report = json.loads((DATA / "hypernetworks" / "stories-sentence" / "evaluation.json").read_text())
+    assert report["facts"]["concepts"]["digest"] == read_concepts("stories").digest()
+    lines = {(line["contestant"], line["part"]): line for line in report["table"]}
+    for name in ("stories-sentence", "mean difference", "ReFT-r1", "SAE latent", "prompting", "random vector"):
+        both = [lines[name, part] for part in ("held_in", "held_out")]
+        cells = [f"{at['mean']:.2f} ({at['low']:.2f} to {at['high']:.2f})" for at in (one["overall"] for one in both)]
+        assert f"| {' | '.join(cells)} | {both[1]['shown']['mean']:.0%}".replace("%", " %") in readme

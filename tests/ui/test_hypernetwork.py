@@ -155,6 +155,16 @@ def test_the_pictures_have_every_contestant_and_number():
     assert pictures.rows(report())[1][3] == "0.40 to 0.60"
 
 
+def test_gains_are_drawn_over_the_number_of_concepts(tmp_path):
+    found = {"mean": 0.1, "low": 0.0, "high": 0.2}
+    rows = [{"n_learnt": n, "held_in": {"specific": found}, "held_out": {"specific": found}} for n in (30, 10)]
+    (tmp_path / "gains.json").write_text(json.dumps({"rows": rows}))
+    drawn = pictures.gains_over_concepts(pictures.read_gains(tmp_path)).figure
+    held_out = next(trace for trace in drawn.data if trace.name == "held out")
+    assert (list(held_out.x), list(held_out.y)) == ([10, 30], [0.1, 0.1])
+    assert pictures.gains_over_concepts(pictures.read_gains(tmp_path / "none")) is None
+
+
 def test_the_job_is_the_command_line_with_what_differs(home, monkeypatch):
     monkeypatch.setattr(resources, "is_allowed", lambda name: True)
     write_concepts(small_concepts(), home / "words.json")

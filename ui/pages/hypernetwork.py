@@ -92,7 +92,8 @@ def _evaluation(one: "Shelved") -> None:
     with left:
         _show(pictures.scores(report))
     with right:
-        _show(pictures.over_concepts(report), "One hypernetwork was compared: it has no curve.")
+        over = pictures.over_concepts(report) or pictures.gains_over_concepts(pictures.read_gains(one.folder))
+        _show(over, "One hypernetwork was compared: it has no curve.")
     with st.expander("Every figure"):
         table = zip(pictures.COLUMNS, zip(*pictures.rows(report), strict=True), strict=True)
         st.dataframe({name: list(cells) for name, cells in table}, hide_index=True, key="hypernetwork-table")
