@@ -144,14 +144,14 @@ def training(points: Sequence[Mapping[str, float]]) -> Picture | None:
         return None
     shown = []
     for part, words in PARTS.items():
-        for name, dash, whose in (("gain", "solid", "own vector"), ("other", "dot", "another's")):
+        for name, dash, whose in (("gain", "solid", "own"), ("other", "dot", "other")):
             own = [point for point in points if f"{name}_{part}" in point]
             gains = [point[f"{name}_{part}"] for point in own]
             hover = [
                 f"step {point['step']:,.0f}: {gain:+.3f} nats a token" for point, gain in zip(own, gains, strict=True)
             ]
             steps = [point["step"] for point in own]
-            shown.append(Curve(f"{words}, {whose}", steps, gains, COLOURS[part], dash, hover=hover))
+            shown.append(Curve(f"{words}: {whose}", steps, gains, COLOURS[part], dash, hover=hover))
     drawn = curves([one for one in shown if len(one.x)], x="step", y="gain (nats a token)")
     words = (
         "How much likelier texts that no fit saw become at factor 1, under the vector of their own concept and under "
