@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from steering.kept_scores import middle
 from steering.vector_file import BLOCK_OUTPUTS, VectorFile, formats
 from steering.vector_folder import LAYER_BASE
 
@@ -140,11 +141,6 @@ def _made_from(steps: Sequence[Mapping[str, Any]]) -> str:
     return "".join(lines)
 
 
-def _middle(value: Any) -> float:
-    """A score, or the mean of one with an interval."""
-    return float(value["mean"] if isinstance(value, Mapping) else value)
-
-
 def _doses(scores: Any) -> list[str]:
     """The dose-response that was measured, where one was."""
     if not isinstance(scores, Mapping) or not isinstance(scores.get("doses"), list):
@@ -155,7 +151,7 @@ def _doses(scores: Any) -> list[str]:
     )
     rows = [
         f"| {one['strength']:g} | {one['concept']['mean']:+.3f} | {one['concept']['low']:+.3f} to "
-        f"{one['concept']['high']:+.3f} | {_middle(one['kl']):.3f} | {_middle(one['perplexity_ratio']):.2f} |\n"
+        f"{one['concept']['high']:+.3f} | {middle(one['kl']):.3f} | {middle(one['perplexity_ratio']):.2f} |\n"
         for one in scores["doses"]
     ]
     return [head, *rows, "\n"]

@@ -20,6 +20,7 @@ from capture.session import ModelSession
 from sae.tensor_file import read_config
 from steering.fitted import Fitted
 from steering.formats.llama_cpp import SHIFTED
+from steering.kept_scores import middle
 from steering.shelf import SHORT, Shelved, put_on_shelf
 from steering.vector_file import BLOCK_OUTPUTS, MAX_BYTES, VectorFile, read_vector_file
 from steering.vector_folder import MANIFEST, VECTORS, read_vectors, write_vectors
@@ -174,7 +175,8 @@ def check_scores(scores: Any) -> None:
         str(scores["facts"]["unit"])
         numbers = [read_number(one) for one in scores["auroc"].values()]
         for dose in scores["doses"]:
-            numbers += [read_number(dose[name]) for name in ("strength", "kl", "null_shuffled", "perplexity_ratio")]
+            numbers += [read_number(dose[name]) for name in ("strength", "null_shuffled")]
+            numbers += [middle(dose[name]) for name in ("kl", "perplexity_ratio")]
             numbers += [read_number(dose["concept"][name]) for name in ("mean", "low", "high")]
             numbers += [read_number(one) for one in (dose["null_random"],) if one is not None]
     except (KeyError, TypeError, ValueError, AttributeError) as error:

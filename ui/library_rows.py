@@ -95,12 +95,15 @@ def scores_of(one: "Shelved") -> Mapping[str, Any]:
 
 def doses_of(one: "Shelved") -> list[dict[str, float]]:
     """The dose-response in the manifest, in numbers; empty where it has none that can be read."""
+    from steering.kept_scores import middle
+
     found = []
     try:
         for dose in scores_of(one)["doses"]:
             null = [dose[name] for name in ("null_random", "null_shuffled") if dose[name] is not None]
             concept = {name: float(dose["concept"][name]) for name in ("mean", "low", "high")}
-            found.append({"strength": float(dose["strength"]), "kl": float(dose["kl"]), "null": max(null), **concept})
+            cost = middle(dose["kl"])
+            found.append({"strength": float(dose["strength"]), "kl": cost, "null": max(null), **concept})
     except (KeyError, TypeError, ValueError):
         return []
     return found

@@ -112,6 +112,11 @@ def test_the_manifest_says_from_what_and_has_a_checksum_of_every_other_file(bund
     assert len(facts["tokenizer"]) == 20
 
 
+def test_a_folder_of_bundled_vectors_is_imported_with_its_scores():
+    source = find_shelved("vectors", "happy_sad")
+    assert import_vectors(source.folder, "again").manifest["scores"] == source.manifest["scores"]
+
+
 def test_pairs_seed_scores_and_dose_response_of_bundled_vectors_are_in_the_manifest_and_the_readme(tiny_session):
     source = find_shelved("vectors", "happy_sad")
     one = step(name="happy", source=source.digest, method="mean_difference")

@@ -204,6 +204,15 @@ def test_lengths_by_block_are_a_picture_of_what_the_manifest_says():
     assert (list(vector.x), list(vector.y), list(norm.y)) == ([1, 2], [2.0, 4.0], [9.0, 9.0])
 
 
+@pytest.mark.parametrize("one", shelved("vectors"), ids=lambda one: one.name)
+def test_the_dose_response_of_bundled_vectors_is_a_picture_of_what_the_manifest_says(one):
+    doses = library_rows.doses_of(one)
+    kept = one.manifest["scores"]["doses"]
+    assert [dose["strength"] for dose in doses] == [dose["strength"] for dose in kept]
+    (cost,) = library_card.cost_figure(doses, library_rows.unit_of(one)).data
+    assert list(cost.y) == [dose["kl"]["mean"] for dose in kept]
+
+
 @pytest.mark.parametrize("scores", [{"doses": 3}, {"doses": [{}]}, {"doses": [{"strength": "x"}]}, {"facts": []}, "no"])
 def test_scores_that_cannot_be_read_leave_the_page(scores, mine):
     manifest = mine.folder / "manifest.json"
