@@ -25,8 +25,8 @@ from capture.store import ActivationStore
 AT = HookPoint(1, "resid_post")
 N_TEXTS = 9
 BATCH_TOKENS = 40
-every_lens = pytest.mark.parametrize("lens", [slug for slug in lenses() if slug != "sae_quality"])
-"""Those that stream; sae_quality goes on text by text, as its own test says."""
+every_lens = pytest.mark.parametrize("lens", [slug for slug in lenses() if slug not in ("sae_quality", "steering_lab")])
+"""Those that stream; sae_quality goes on text by text, as its own test says, and the lab writes eight texts at most."""
 
 
 class StoppedError(Exception):

@@ -259,6 +259,6 @@ def test_settings_scale_by_layer_and_by_mean_norm():
 
 def test_every_method_names_rows_it_can_be_fitted_on():
     for method in methods().values():
-        assert (method.fit is None) == (method.needs == "direction")
+        assert (method.fit is None) == (method.needs in ("direction", "models", "sentence"))
         if any(option.name == "massive_ratio" for option in method.options):
             RowsAsked.of({option.name: option.default for option in method.options})

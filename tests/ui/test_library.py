@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from analysis.link import CODE_FIELD
 from analysis.spec import Spec, to_code
 from capture.hook_point import HookPoint
+from steering import shelf
 from steering.fitted import Fitted
 from steering.shelf import find_shelved, put_on_shelf, shelved
 from steering.vector_file import VectorFile, formats, read_vector_file, write_vector_file
@@ -96,7 +97,8 @@ def test_a_link_to_what_is_not_here_gets_a_sentence_and_reads_no_path(item, monk
 
 
 @pytest.mark.parametrize("kind", ["controllers", "hypernetworks"])
-def test_an_empty_kind_says_how_to_fill_it(kind):
+def test_an_empty_kind_says_how_to_fill_it(kind, monkeypatch, tmp_path):
+    monkeypatch.setattr(shelf, "BUNDLED", tmp_path)
     app = opened(kind=kind)
     assert f"No {kind} yet" in said(app)
     assert not app.dataframe
@@ -106,10 +108,11 @@ def test_a_controller_on_the_shelf_is_shown_with_what_it_says_of_itself(tmp_path
     folder = tmp_path / "c"
     folder.mkdir()
     (folder / "manifest.json").write_text(json.dumps({"method": "was", "facts": {"model": "stories"}, "scores": 3}))
-    put_on_shelf("controllers", folder, "gate keeper")
-    app = opened(kind="controllers")
+    one = put_on_shelf("controllers", folder, "gate keeper")
+    app = opened(kind="controllers", item=one.digest[:12])
     assert not app.error
-    assert app.dataframe[0].value.loc[0, ["name", "made by", "model"]].tolist() == ["gate keeper", "was", "stories"]
+    rows = app.dataframe[0].value.set_index("name")
+    assert rows.loc["gate keeper", ["made by", "model"]].tolist() == ["was", "stories"]
     assert "In the steering lab: Add, Controller." in said(app)
     assert not [one for one in app.button if one.label == "Use in the lab"]
 
