@@ -83,7 +83,7 @@ def of_hypernetwork(session: ModelSession, name: str, trained: TrainedHypernetwo
 def training_flops(session: ModelSession, trained: TrainedHypernetwork, n_weights: int) -> float:
     """An estimate from the recipe: each step that runs the model reads a batch of texts, at most `longest` tokens each.
 
-    A training that was ended early says after how many steps.
+    A training that was ended early says after how many steps. The teachers of steps that imitate are not counted.
 
     4 a parameter of the frozen model and token (forward, and gradient of activations), 6 a weight of the hypernetwork
     and token of a sentence, of which 8 are counted.

@@ -30,9 +30,11 @@ def read_evaluation(folder: Path) -> dict[str, Any] | None:
 
 
 def scores(report: Mapping[str, Any]) -> Picture:
-    """The score of everything that was compared, on concepts held in and held out, with its interval."""
-    names = list(dict.fromkeys(str(line["contestant"]) for line in report["table"]))
-    traces = [_dots(report["table"], names, part) for part in PARTS]
+    """The score of everything that was compared, with its interval; what is on the curve beside it is left out."""
+    on_curve = {str(line["contestant"]) for line in report.get("curve") or []}
+    table = [line for line in report["table"] if str(line["contestant"]) not in on_curve]
+    names = list(dict.fromkeys(str(line["contestant"]) for line in table))
+    traces = [_dots(table, names, part) for part in PARTS]
     ticks = {"tickvals": list(range(len(names))), "ticktext": names, "range": [len(names) - 0.5, -0.5]}
     down = {**ticks, "showgrid": False, "zeroline": False}
     drawn = charts.figure(

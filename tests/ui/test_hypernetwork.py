@@ -67,11 +67,12 @@ def line(name, part, mean, n_learnt=None):
 def report():
     table = [line("small", part, mean, n) for part, mean, n in (("held_in", 0.9, 40), ("held_out", 0.5, 40))]
     table += [
-        line("smaller", "held_out", 0.4, 10),
         line("random vector", "held_in", 0.2),
         line("random vector", "held_out", 0.2),
+        line("of_10", "held_out", 0.4, 10),
+        line("of_40", "held_out", 0.5, 40),
     ]
-    return {"table": table, "curve": [one for one in table if one["n_learnt"]]}
+    return {"table": table, "curve": [one for one in table if one["contestant"].startswith("of_")]}
 
 
 def test_without_context_the_recipe_holds_the_vector_itself(tiny_session):
@@ -146,9 +147,10 @@ def test_an_evaluation_that_cannot_be_read_is_as_none(tmp_path):
     assert pictures.read_evaluation(tmp_path) is None
 
 
-def test_the_pictures_have_every_contestant_and_number():
+def test_the_pictures_have_every_number_and_the_curve_its_own_alone():
     dots = pictures.scores(report()).figure
-    assert [list(trace.x) for trace in dots.data] == [[0.9, 0.2], [0.5, 0.4, 0.2]]
+    assert list(dots.layout.yaxis.ticktext) == ["small", "random vector"]
+    assert [list(trace.x) for trace in dots.data] == [[0.9, 0.2], [0.5, 0.2]]
     over = pictures.over_concepts(report()).figure
     held_out = next(trace for trace in over.data if trace.name == "held out")
     assert (list(held_out.x), list(held_out.y)) == ([10, 40], [0.4, 0.5])
