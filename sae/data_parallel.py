@@ -3,6 +3,7 @@
 `torchrun` sets the environment; without it every function here leaves things as they are.
 """
 
+import gc
 import os
 from collections.abc import Iterable
 
@@ -29,6 +30,8 @@ def end() -> None:
     """Leave the group."""
     if dist.is_initialized():
         dist.destroy_process_group()
+        # A group that is still referred to dies after Python does, and its threads then abort the process at times.
+        gc.collect()
 
 
 def rank() -> int:

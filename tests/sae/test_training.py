@@ -182,7 +182,10 @@ def test_two_processes_train_as_one(tmp_path):
     subprocess.run([sys.executable, str(script), str(alone)], env=environment, check=True)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_addr=127.0.0.1"]
     port = ["--master_port=0", "--rdzv_backend=c10d", "--rdzv_endpoint=127.0.0.1:0"]
-    subprocess.run([*launcher, *port, str(script), str(together)], env=environment, check=True, capture_output=True)
+    run = subprocess.run(
+        [*launcher, *port, str(script), str(together)], env=environment, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr[-4000:]
     one, two = (torch.load(path, weights_only=True) for path in (alone, together))
     assert torch.equal(one["counter"], two["counter"])
     for name, weight in one["weights"].items():
