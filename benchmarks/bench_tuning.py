@@ -52,7 +52,7 @@ def one_at_a_time(material: Material, changes: Sequence[Intervention]) -> tuple[
     session, some = material.session, tuple(changes)
     kls = []
     for seed, (prompt, clean) in enumerate(zip(material.prompts, material.continued, strict=True)):
-        (new,) = session.generate_rows([GenerationRow(prompt, some, seed)], material.n_tokens, SAMPLING)
+        (new,) = session.generate_rows([GenerationRow(prompt, some, seed)], material.n_tokens, SAMPLING, remember=False)
         for before, after in ((prompt, new), (prompt[:1] + new, prompt[1:])):
             list(session.row_logprobs([GenerationRow(before)], [after]))
         (odds,) = session.row_logprobs([GenerationRow(prompt, some)], [clean])

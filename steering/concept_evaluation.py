@@ -240,7 +240,7 @@ def led_values(arena: Arena, field: Field, lead: str) -> Values:
         texts.append(FitText(prompt + text.tokens[text.start :], len(prompt)))
     means, means_clean = ([float(one.mean()) for one in some] for some in (token_logprobs(session, texts), clean.read))
     rows = [GenerationRow(_led(session, lead, prompt), (), seed) for seed, prompt in enumerate(arena.prompts)]
-    written = session.generate_rows(rows, clean.n_tokens, SAMPLING)
+    written = session.generate_rows(rows, clean.n_tokens, SAMPLING, remember=False)
     after = list(session.row_logprobs(rows, clean.continued))
     pairs = list(zip(clean.clean, after, strict=True))
     moved = concept_scores(means[::2], means_clean[::2], means[1::2], means_clean[1::2])
@@ -271,7 +271,7 @@ def continuations(
     ]
     made = () if vector is None else changes(arena, vector, strength)
     rows = [GenerationRow(prompt, made, place) for place, prompt in prompts]
-    written = session.generate_rows(rows, material.n_tokens, SAMPLING)
+    written = session.generate_rows(rows, material.n_tokens, SAMPLING, remember=False)
     return ["".join(session.token_texts(new)) for new in written]
 
 

@@ -169,7 +169,7 @@ def _continuations(
     for start in range(0, len(rows), ROWS_AT_ONCE):
         some = rows[start : start + ROWS_AT_ONCE]
         step = _Steps(progress, 0.7 * start / len(rows), 0.7 * len(some) / len(rows) / n_tokens)
-        found += session.generate_rows(some, n_tokens, SAMPLING, on_step=step)
+        found += session.generate_rows(some, n_tokens, SAMPLING, on_step=step, remember=False)
     return tuple(found)
 
 
