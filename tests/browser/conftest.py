@@ -16,9 +16,12 @@ from urllib.error import URLError
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_MS = 120_000
+"""Other tests share the cores; what comes sooner is not waited for."""
+expect.set_options(timeout=PATIENCE_MS)
 SUBPAGE_PROBE = re.compile(r"//[^/]+/\w+/_stcore/(health|host-config)$")
 LOOPBACK = {"127.0.0.1", "localhost", ""}
 CHROMIUM_FLAGS = [
@@ -137,7 +140,7 @@ def browser_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
         context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)  # type: ignore[arg-type]
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(30_000)
+        page.set_default_timeout(PATIENCE_MS)
         page.on("console", lambda message: watch.console(message))
         page.on("pageerror", lambda error: watch.errors.append(str(error)))
         page.on("request", lambda request: watch.request(request))

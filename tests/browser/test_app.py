@@ -33,6 +33,24 @@ def address(app: str, lens: str, **fields: object) -> str:
     return f"{app}/{path}?view={to_code(Spec(lens, text=TEXT).with_(**fields))}"
 
 
+def idle(page: Page) -> Page:
+    """The page once no script runs and the browser has drawn what the last one sent.
+
+    The address changes before what it stands for is drawn: a test that reads the page in between reads the view before.
+    """
+    expect(page.locator(".stApp[data-test-script-state=notRunning]")).to_have_count(1, timeout=PATIENCE_MS)
+    page.evaluate("new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(drawn))))")
+    return page
+
+
+def after(page: Page, act: Callable[[], None]) -> Page:
+    """The page once something was done to it, its address has changed, and what that stands for is drawn."""
+    before = idle(page).url
+    act()
+    page.wait_for_function("before => location.href !== before", arg=before, timeout=PATIENCE_MS)
+    return idle(page)
+
+
 def settled(page: Page, words: str) -> Page:
     """The page once it has shown these words, no script runs and nothing is still to be drawn."""
     expect(page.get_by_text(words).first).to_be_visible(timeout=PATIENCE_MS)
@@ -40,7 +58,7 @@ def settled(page: Page, words: str) -> Page:
     expect(page.get_by_test_id("stStatusWidget")).to_have_count(0, timeout=PATIENCE_MS)
     # Streamlit fetches the code of each kind of widget when it first meets one.
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0, timeout=PATIENCE_MS)
-    return page
+    return idle(page)
 
 
 def spec_of(page: Page) -> Spec:
@@ -62,13 +80,16 @@ def numbers(page: Page) -> list[str]:
     return [text for text in texts if "fingerprint" not in text]
 
 
-def pin_a_cell(page: Page) -> None:
-    """Press the cell in the middle of the heat."""
-    before = page.url
-    box = page.locator("[class*=st-key-outliers-heat] canvas").bounding_box()
+def press_middle(page: Page, place: str) -> None:
+    """Press the middle of the first element that is so placed."""
+    box = page.locator(place).first.bounding_box()
     assert box is not None
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.wait_for_function("before => location.href !== before", arg=before, timeout=PATIENCE_MS)
+
+
+def pin_a_cell(page: Page) -> None:
+    """Press the cell in the middle of the heat."""
+    after(page, lambda: press_middle(page, "[class*=st-key-outliers-heat] canvas"))
 
 
 FOOT = {"what_stands_out": "Ranked by", "outliers": "How to read this"}

@@ -5,7 +5,7 @@ from playwright.sync_api import Page, expect
 
 from analysis.link import Link
 from analysis.spec import Spec, from_code, to_code
-from tests.browser.test_app import PATIENCE_MS, SIZES, app, settled, spec_of
+from tests.browser.test_app import PATIENCE_MS, SIZES, after, app, press_middle, settled, spec_of
 
 pytestmark = pytest.mark.browser
 
@@ -27,11 +27,7 @@ def pins_of(page: Page) -> dict[str, object]:
 
 def press(page: Page, place: str) -> None:
     """Press the middle of what has this class, and wait for the address to follow."""
-    before = page.url
-    box = page.locator(place).first.bounding_box()
-    assert box is not None
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.wait_for_function("before => location.href !== before", arg=before, timeout=PATIENCE_MS)
+    after(page, lambda: press_middle(page, place))
 
 
 def test_a_token_of_the_right_text_pins_the_same_token_on_the_left(app, browser_page):

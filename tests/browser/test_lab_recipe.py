@@ -6,8 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from steering.shelf_step import step_from_shelf
-from tests.browser.test_app import PATIENCE_MS, SIZES, address, settled, spec_of
-from tests.browser.test_latents import SHOTS, after
+from tests.browser.test_app import PATIENCE_MS, SHOTS, SIZES, address, after, settled, spec_of
 
 pytestmark = pytest.mark.browser
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.test_app import PATIENCE_MS, SIZES, address, settled, spec_of
+from tests.browser.test_app import PATIENCE_MS, SIZES, address, after, idle, settled, spec_of
 
 pytestmark = pytest.mark.browser
 
@@ -31,13 +31,6 @@ def press_row(page: Page, key: str, row: int, x: float = 20.0) -> None:
     page.mouse.click(box["x"] + x, box["y"] + 35 * (row + 1.5))
 
 
-def after(page: Page, act: Callable[[], None]) -> None:
-    """Do something, and wait until the address has changed."""
-    before = page.url
-    act()
-    page.wait_for_function("before => location.href !== before", arg=before, timeout=PATIENCE_MS)
-
-
 def latent_of(page: Page) -> int:
     """The latent whose card is shown, once that is the pinned one."""
     pinned = spec_of(page).pins.get("latent")
@@ -55,6 +48,7 @@ def test_a_token_a_latent_its_label_and_the_link_to_it(app, browser_page):
     box = page.get_by_label("Label", exact=True)
     # The field of the latent from before stays until the run that draws this one has ended.
     expect(box).to_have_count(1, timeout=PATIENCE_MS)
+    idle(page)
     box.fill(LABEL)
     page.get_by_role("button", name="Save").click()
     expect(page.get_by_text("by visitor").first).to_be_visible(timeout=PATIENCE_MS)
@@ -67,7 +61,7 @@ def test_a_token_a_latent_its_label_and_the_link_to_it(app, browser_page):
 
 def test_the_keys_step_through_latents(app, browser_page):
     page = settled(browser_page(address(app, "latents", pins={"pos": 3, "latent": 100})), FOOT)
-    page.wait_for_function("document.documentElement.dataset.steerscopeKeys === 'on'")
+    page.wait_for_function("document.documentElement.dataset.steerscopeKeys === 'on'", timeout=PATIENCE_MS)
     for key, latent in (("]", 101), ("[", 100), ("[", 99)):
         after(page, lambda key=key: page.keyboard.press(key))
         assert latent_of(settled(page, FOOT)) == latent

@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from steering.vector_file import read_vector_file
-from tests.browser.test_app import PATIENCE_MS, SIZES, address, settled, spec_of
-from tests.browser.test_latents import after, press_row
+from tests.browser.test_app import PATIENCE_MS, SIZES, address, after, idle, settled, spec_of
+from tests.browser.test_latents import press_row
 
 pytestmark = pytest.mark.browser
 
@@ -37,6 +37,13 @@ def saved(page: Page, button: str, folder: Path) -> Path:
     return path
 
 
+def upload(page: Page, path: Path) -> None:
+    """Choose a file in the dialog, and wait until the server has it."""
+    idle(page).locator("input[type=file]").last.set_input_files(str(path))
+    expect(page.get_by_test_id("stFileUploaderFile").get_by_text(path.name)).to_be_visible()
+    idle(page)
+
+
 def test_a_row_opens_its_card_and_the_link_opens_it_anew(app, browser_page):
     page = settled(browser_page(address(app, "library")), FOOT)
     after(page, lambda: press_row(page, "library-vectors", 3))
@@ -55,7 +62,7 @@ def test_a_bundle_is_saved_imported_named_used_and_removed(app, browser_page, tm
     assert [at.layer for at in read_vector_file(tmp_path / "a.gguf").vectors] == [2]
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Import a file").click()
-    page.locator("input[type=file]").last.set_input_files(str(bundle))
+    upload(page, bundle)
     page.get_by_label("Name", exact=True).fill("from a friend")
     page.get_by_label("Name", exact=True).press("Tab")
     after(page, lambda: page.get_by_role("button", name="Import", exact=True).click())
@@ -67,7 +74,7 @@ def test_a_bundle_is_saved_imported_named_used_and_removed(app, browser_page, tm
     expect(page.get_by_role("radio", name="Vectors (9)")).to_be_visible(timeout=PATIENCE_MS)
     after(page, lambda: press_row(page, "library-vectors", 8))
     card(settled(page, FOOT), "from a friend")
-    page.get_by_role("button", name="Remove").click()
+    idle(page).get_by_role("button", name="Remove").click()
     after(page, lambda: page.get_by_role("button", name="Remove it for good").click())
     expect(page.get_by_role("radio", name="Vectors (8)")).to_be_visible(timeout=PATIENCE_MS)
 
@@ -76,7 +83,7 @@ def test_a_file_that_is_none_gets_a_sentence_and_the_page_stays(app, browser_pag
     (tmp_path / "bad.gguf").write_bytes(b"GGUF" + b"\xff" * 60)
     page = settled(browser_page(address(app, "library")), FOOT)
     page.get_by_role("button", name="Import a file").click()
-    page.locator("input[type=file]").last.set_input_files(str(tmp_path / "bad.gguf"))
+    upload(page, tmp_path / "bad.gguf")
     page.get_by_role("button", name="Import", exact=True).click()
     expect(page.get_by_text("cannot be read as a GGUF control vector")).to_be_visible(timeout=PATIENCE_MS)
     card(page, "animals_people")

@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from analysis.spec import Spec, to_code
-from tests.browser.test_app import PATIENCE_MS, TEXT, app, settled, spec_of
+from tests.browser.test_app import PATIENCE_MS, TEXT, after, app, press_middle, settled, spec_of
 
 pytestmark = pytest.mark.browser
 
@@ -19,11 +19,7 @@ def address(app: str, lens: str = "sparsity", **fields: object) -> str:
 
 def test_a_cell_is_pinned_and_a_marked_budget_measured(app, browser_page):
     page = settled(browser_page(address(app)), FOOT)
-    box = page.locator("[class*=st-key-sparsity-heat] canvas").bounding_box()
-    assert box is not None
-    before = page.url
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.wait_for_function("before => location.href !== before", arg=before, timeout=PATIENCE_MS)
+    after(page, lambda: press_middle(page, "[class*=st-key-sparsity-heat] canvas"))
     settled(page, FOOT)
     assert {"layer", "pos"} <= set(spec_of(page).pins)
     page.get_by_role("radio", name="10 %").or_(page.get_by_role("button", name="10 %")).first.click()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.test_app import PATIENCE_MS, SIZES, settled, spec_of
+from tests.browser.test_app import PATIENCE_MS, SIZES, after, settled, spec_of
 
 pytestmark = pytest.mark.browser
 
@@ -54,10 +54,7 @@ def put(page: Page, name: str, value: str) -> None:
 
 def follow(page: Page, act: Callable[[], None]) -> None:
     """Do something, and wait until its answer is in the address and on screen."""
-    address = page.url
-    act()
-    page.wait_for_function("address => location.href !== address", arg=address, timeout=PATIENCE_MS)
-    written(page)
+    written(after(page, act))
 
 
 def test_text_streams_and_stop_brings_back_what_was_there(lab):
@@ -97,7 +94,6 @@ def test_the_panes_differ_and_the_first_other_token_is_marked(lab):
 
 def test_a_token_tells_its_likeliest_tokens_by_mouse_and_by_keys(lab):
     page = lab()
-    address = page.url
     pane = page.locator(".pane").nth(1)
     pane.get_by_role("option").nth(3).hover()
     tip = page.locator(".panes [role=tooltip]")
@@ -107,8 +103,7 @@ def test_a_token_tells_its_likeliest_tokens_by_mouse_and_by_keys(lab):
     pane.get_by_role("option").nth(0).focus()
     page.keyboard.press("ArrowRight")
     expect(tip).to_contain_text("new token 2 of")
-    page.keyboard.press("Enter")
-    page.wait_for_function("address => location.href !== address", arg=address, timeout=PATIENCE_MS)
+    after(page, lambda: page.keyboard.press("Enter"))
     expect(page.locator(".pinned")).to_contain_text("new token 2 of", timeout=PATIENCE_MS)
     assert spec_of(page).pins == {"pane": 1, "step": 1}
 
