@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from steering.shelf_step import step_from_shelf
-from tests.browser.test_app import PATIENCE_MS, SHOTS, SIZES, address, after, settled, spec_of
+from tests.browser.test_app import PATIENCE_MS, SHOTS, SIZES, address, after, enter, settled, spec_of
 
 pytestmark = pytest.mark.browser
 
@@ -39,8 +39,7 @@ def test_a_step_is_changed_by_keyboard_and_the_link_keeps_it(app, browser_page):
     after(page, lambda: mute.press("Enter"))
     settled(page, FOOT)
     box = page.get_by_label("Strength, exactly").first
-    box.fill("0.35")
-    after(page, lambda: box.press("Enter"))
+    after(page, lambda: enter(box, "0.35"))
     settled(page, FOOT)
     again = settled(browser_page(page.url), FOOT)
     first, second = spec_of(again).interventions
