@@ -18,7 +18,7 @@ from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.session import ModelSession
 from sae import data_parallel
-from sae.activation_rows import ActivationRows, width_at
+from sae.activation_rows import ActivationRows, check_point
 from sae.autoencoder import Autoencoder
 from sae.facts import Facts
 from sae.library import save_sae
@@ -80,7 +80,8 @@ def train_sae(run: Run, progress: Progress = lambda share, words: None, save_eve
 
 def _begin(run: Run, rows: ActivationRows) -> tuple[Training, int, int]:
     path = run.out / CHECKPOINT
-    run.recipe.check(width_at(run.session, run.at))
+    run.recipe.check()
+    check_point(run.session, run.at)
     if not path.is_file():
         run.out.mkdir(parents=True, exist_ok=True)
         _write_curve(run, ())
