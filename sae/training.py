@@ -25,7 +25,7 @@ from sae.library import save_sae
 from sae.row_choice import RowChoice
 from sae.sae_recipe import SaeRecipe
 from sae.train_step import Training, final_weights, start, take_step
-from sae.training_curve import Point, add_point, figures_words, write_curve
+from sae.training_curve import SAE_FIGURES, Point, add_point, figures_words, write_curve
 
 CHECKPOINT, RECORD = "checkpoint.pt", "training.json"
 CURVE_POINTS = 400
@@ -153,7 +153,7 @@ def _write_curve(run: Run, points: Sequence[Point]) -> None:
 
 
 def _words(figures: dict[str, float], recipe: SaeRecipe) -> str:
-    return f"step {int(figures['step']) + 1:,} of {recipe.n_steps:,}: {figures_words(figures)}"
+    return f"step {int(figures['step']) + 1:,} of {recipe.n_steps:,}: {figures_words(figures, SAE_FIGURES)}"
 
 
 def _finish(run: Run, training: Training) -> Autoencoder:
