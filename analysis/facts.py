@@ -3,6 +3,7 @@
 from typing import Any
 
 from capture.hook_point import HookPoint
+from capture.model_facts import model_facts
 from capture.session import ModelSession
 
 SPOKEN = ("model", "revision", "dtype", "device", "processing")
@@ -11,12 +12,8 @@ SPOKEN = ("model", "revision", "dtype", "device", "processing")
 def provenance(session: ModelSession, bos: bool, at: tuple[HookPoint, ...], n_tokens: int) -> dict[str, Any]:
     """What every view states: model revision, dtype, hook points, BOS, weight processing, faithfulness, tokens."""
     return {
-        "model": session.name,
-        "revision": session.revision,
-        "fingerprint": session.fingerprint,
-        "dtype": session.dtype,
+        **model_facts(session),
         "device": session.device,
-        "processing": session.processing,
         "bos": bos,
         "hook_points": [str(point) for point in at],
         "n_tokens": n_tokens,

@@ -94,15 +94,14 @@ def without_massive(rows: Float[Tensor, "rows d"], ratio: float) -> Float[Tensor
     return rows[norms <= ratio * norms.median()]
 
 
-def width_at(session: ModelSession, at: HookPoint) -> int:
-    """How many numbers an activation has at a hook point; raises UserError where the model has none, or no vectors."""
+def check_point(session: ModelSession, at: HookPoint) -> None:
+    """Raises UserError for a hook point that the model does not have, or that has not one vector a token."""
     shape = session.capture(session.tokens("a", bos=False), (at,))[at].shape
     if len(shape) != 2:
         raise UserError(
             f"An SAE reads one vector for each token; {at} has activations of shape {tuple(shape[1:])}.",
             "Choose another hook point, such as blocks.N.hook_resid_post.",
         )
-    return int(shape[1])
 
 
 def windows_of(session: ModelSession, folder: Path, choice: RowChoice) -> TokenWindows:

@@ -74,7 +74,7 @@ def train(
     from capture.hook_point import HookPoint
     from capture.models import load_session
     from sae import data_parallel
-    from sae.activation_rows import width_at, windows_of
+    from sae.activation_rows import check_point, windows_of
     from sae.training import Run, train_sae
 
     recipe = SaeRecipe(**{field.name: given[field.name] for field in fields(SaeRecipe)})
@@ -84,7 +84,7 @@ def train(
     device = data_parallel.begin()
     try:
         session = load_session(model, recipe.precision, device)
-        recipe.check(width_at(session, at))
+        check_point(session, at)
         run = Run(session, windows_of(session, text, choice), at, recipe, choice, out)
         tell = Teller(recipe.n_steps) if data_parallel.rank() == 0 else lambda share, words: None
         sae = train_sae(run, tell, save_every_s)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from capture.errors import UserError
+from capture.recipe_field import check_choices, check_least
 
 TRAINED_KINDS = ("topk", "batch_topk", "matryoshka")
 PRECISIONS = ("float32", "bfloat16")
@@ -68,18 +69,16 @@ class SaeRecipe:
         left = (self.n_steps - step) / max(1, (1 - self.decay_from) * self.n_steps)
         return self.learning_rate * min(1.0, (step + 1) / max(1, self.warmup_steps)) * min(1.0, left)
 
-    def check(self, d_in: int = 1) -> None:
+    def check(self) -> None:
         """Raises UserError for a recipe that cannot be followed."""
-        if self.kind not in TRAINED_KINDS:
-            raise UserError(f"An SAE of kind {self.kind!r} is not trained here.", f"Choose {', '.join(TRAINED_KINDS)}.")
-        if self.precision not in PRECISIONS:
-            raise UserError(f"No precision is called {self.precision!r}.", f"Choose {' or '.join(PRECISIONS)}.")
+        check_choices(self, kind=TRAINED_KINDS, precision=PRECISIONS)
+        check_least(self, d_sae=1, batch_rows=2)
         if not 1 <= self.k <= self.d_sae:
             raise UserError(
                 f"k must be from 1 to d_sae = {self.d_sae:,}; {self.k:,} was given.", "A token keeps k latents."
             )
-        if self.d_sae < 1 or d_in < 1 or self.batch_rows < 2 or self.total_rows < self.batch_rows:
+        if self.total_rows < self.batch_rows:
             raise UserError(
-                f"d_sae and batch rows must be at least 1 and 2, and rows at least one batch; {self} was given.",
-                "Start from the defaults.",
+                f"Rows must be at least one batch of {self.batch_rows:,}; {self.total_rows:,} were given.",
+                "Give more rows, or smaller batches.",
             )

@@ -1,5 +1,6 @@
 """Tensors in a file that may come from a stranger: nothing is unpickled, and nothing too large is read."""
 
+import hashlib
 import json
 import math
 import pickle
@@ -133,3 +134,13 @@ def _as_float32(value: Any) -> Any:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:160].rstrip(".")
+
+
+def read_checked_tensors(folder: Path, name: str, manifest: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a file in a folder; raises UserError where it is not the one whose checksum the manifest has."""
+    tensors = read_tensors(folder / name)
+    checksums = manifest.get("checksums")
+    wanted = checksums.get(name) if isinstance(checksums, Mapping) else None
+    if hashlib.sha256((folder / name).read_bytes()).hexdigest() != wanted:
+        raise UserError(f"{name} is not the file that its manifest speaks of.", "Get the whole folder again.")
+    return tensors

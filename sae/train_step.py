@@ -46,7 +46,7 @@ class Training:
 
 def start(recipe: SaeRecipe, sample: Float[Tensor, "rows d_in"]) -> Training:
     """A training before its first step; `sample` gives b_dec, the loss's scale and the size of the first outputs."""
-    recipe.check(sample.shape[1])
+    recipe.check()
     draw = torch.Generator().manual_seed(recipe.seed)
     d_in, bound = sample.shape[1], sample.shape[1] ** -0.5
     encoder = torch.empty(recipe.d_sae, d_in).uniform_(-bound, bound, generator=draw).to(sample.device)

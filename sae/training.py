@@ -18,14 +18,14 @@ from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.session import ModelSession
 from sae import data_parallel
-from sae.activation_rows import ActivationRows, width_at
+from sae.activation_rows import ActivationRows, check_point
 from sae.autoencoder import Autoencoder
 from sae.facts import Facts
 from sae.library import save_sae
 from sae.row_choice import RowChoice
 from sae.sae_recipe import SaeRecipe
 from sae.train_step import Training, final_weights, start, take_step
-from sae.training_curve import Point, add_point, figures_words, write_curve
+from sae.training_curve import SAE_FIGURES, Point, add_point, figures_words, write_curve
 
 CHECKPOINT, RECORD = "checkpoint.pt", "training.json"
 CURVE_POINTS = 400
@@ -80,7 +80,8 @@ def train_sae(run: Run, progress: Progress = lambda share, words: None, save_eve
 
 def _begin(run: Run, rows: ActivationRows) -> tuple[Training, int, int]:
     path = run.out / CHECKPOINT
-    run.recipe.check(width_at(run.session, run.at))
+    run.recipe.check()
+    check_point(run.session, run.at)
     if not path.is_file():
         run.out.mkdir(parents=True, exist_ok=True)
         _write_curve(run, ())
@@ -152,7 +153,7 @@ def _write_curve(run: Run, points: Sequence[Point]) -> None:
 
 
 def _words(figures: dict[str, float], recipe: SaeRecipe) -> str:
-    return f"step {int(figures['step']) + 1:,} of {recipe.n_steps:,}: {figures_words(figures)}"
+    return f"step {int(figures['step']) + 1:,} of {recipe.n_steps:,}: {figures_words(figures, SAE_FIGURES)}"
 
 
 def _finish(run: Run, training: Training) -> Autoencoder:

@@ -1,14 +1,16 @@
-"""The curve of a training while it grows: a file beside the SAE, one line of figures for each point."""
+"""The curve of a training while it grows: a file beside what is trained, one line of figures for each point."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from capture.written_file import replace_file
 
 CURVE = "curve.jsonl"
 Point = Mapping[str, float]
-"""The figures of one step: step, loss, aux_loss, fvu, l0, dead_share."""
+"""The figures of one step; `step` and `loss` are among them."""
+SAE_FIGURES = {"fvu": "FVU {:.3f}", "l0": "L0 {:.1f}", "dead_share": "dead {:.1%}", "loss": "loss {:.3f}"}
+"""What each point of an SAE's curve has, and how it is said."""
 
 
 def write_curve(folder: Path, points: Sequence[Point]) -> None:
@@ -22,24 +24,27 @@ def add_point(folder: Path, point: Point) -> None:
         file.write(f"{json.dumps(dict(point))}\n")
 
 
-def read_curve(folder: Path) -> list[dict[str, float]]:
-    """The points so far; none where there is no curve yet. A line that is being written is left out."""
+def read_curve(folder: Path, figures: Collection[str] = ()) -> list[dict[str, float]]:
+    """The points so far that have these figures; none where there is no curve yet.
+
+    A line that is being written is left out.
+    """
     try:
         lines = (folder / CURVE).read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         return []
-    return [point for point in map(_point, lines) if point]
+    wanted = {"step", "loss", *figures}
+    return [point for line in lines if (point := _point(line, wanted))]
 
 
-def _point(line: str) -> dict[str, float]:
+def _point(line: str, wanted: set[str]) -> dict[str, float]:
     try:
         found = json.loads(line)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) and "fvu" in found else {}
+    return found if isinstance(found, dict) and wanted <= set(found) else {}
 
 
-def figures_words(point: Point) -> str:
-    """The figures of a step as a person would say them."""
-    parts = (f"FVU {point['fvu']:.3f}", f"L0 {point['l0']:.1f}", f"dead {point['dead_share']:.1%}")
-    return f"{', '.join(parts)}, loss {point['loss']:.3f}"
+def figures_words(point: Point, figures: Mapping[str, str]) -> str:
+    """Those of the figures that a point has, each as it is said."""
+    return ", ".join(words.format(point[name]) for name, words in figures.items() if name in point)

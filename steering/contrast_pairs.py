@@ -218,7 +218,14 @@ def _word(row: Any, key: str, number: int, default: str | None = None) -> str:
         value = default
     if not isinstance(value, str):
         raise UserError(
-            f"Row {number:,} must have a text called {key!r}; it has {str(value)[:40]!r}.",
+            f"Row {number:,} must have a text called {key!r}; {_received(row, key)}.",
             f"Pairs have {POSITIVE} and {NEGATIVE}; labelled texts have text and label.",
         )
     return value
+
+
+def _received(row: Any, key: str) -> str:
+    if isinstance(row, Mapping) and key not in row:
+        return f"it has {', '.join(repr(str(name)[:20]) for name in list(row)[:8]) or 'nothing'}"
+    given = row[key] if isinstance(row, Mapping) else row
+    return f"it has {str(given)[:40]!r}"

@@ -134,11 +134,18 @@ def patches(
     """s · w_l · strength · d_l at every chosen block, from position `first_pos` on; none where s or strength is 0."""
     if decision.s == 0 or strength == 0:
         return ()
+    return added_behind(controller, [decision.s * w * strength for w in decision.weights], first_pos, unit)
+
+
+def added_behind(
+    controller: Controller, amounts: Sequence[float], first_pos: int, unit: str
+) -> tuple[AddDirection, ...]:
+    """So much of the direction of each chosen block, in the unit, from position `first_pos` on."""
     lengths = controller.mean_norms.tolist() if unit == "relative" else [None] * len(controller.layers)
     return tuple(
-        AddDirection(at, as_direction(direction), decision.s * w * strength, length, ((first_pos, None),))
-        for at, direction, w, length in zip(
-            controller.points(), controller.directions, decision.weights, lengths, strict=True
+        AddDirection(at, as_direction(direction), amount, length, ((first_pos, None),))
+        for at, direction, amount, length in zip(
+            controller.points(), controller.directions, amounts, lengths, strict=True
         )
     )
 

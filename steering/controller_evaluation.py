@@ -6,7 +6,9 @@
    continuation, nats per token. Both are proxies (formulas in steering/scores.py).
 3. Every system adds the controller's directions behind the prompt, and differs in how much: the controller s · w_l,
    constant steering ½ everywhere, CAST ½ where its condition holds, known labels ½ on the targets alone.
-4. A dose is a multiple of α. At equal side effect each system stands at the dose where its mean side effect is the one
+4. Fluency: what each system writes after the targets, read by the model as it is: its perplexity over that of what is
+   written without steering, and the fluency of it, at the dose of each side effect that is compared.
+5. A dose is a multiple of α. At equal side effect each system stands at the dose where its mean side effect is the one
    asked for, between measured doses by a straight line; one that stays below it at its largest dose stands there.
    Intervals resample the prompts.
 """
@@ -27,6 +29,7 @@ from steering.controller import FIXED_WEIGHT, Controller, Decision, check_fits, 
 from steering.controller_inputs import read_inputs
 from steering.controller_measures import BUDGETS, N_TOKENS, SystemScores, measured_texts, system_scores
 from steering.controller_prompts import Prompts
+from steering.controller_writing import N_WRITTEN
 from steering.fitting import fit_method
 from steering.method import Progress, method_named, silent
 from steering.methods.cast_condition import condition_of
@@ -46,6 +49,18 @@ class PromptDecision:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """A controller of the table: which it is, the hook points that it reads, and how well its s tells targets."""
+
+    name: str
+    variant: str
+    inputs: tuple[str, ...]
+    auroc_interval: Interval
+    ece: float
+    brier: float
+
+
+@dataclass(frozen=True)
 class ControllerScores:
     """The whole table of one controller."""
 
@@ -54,6 +69,7 @@ class ControllerScores:
     ece: float
     brier: float
     bins: tuple[Bin, ...]
+    compared: tuple[Compared, ...]
     systems: tuple[SystemScores, ...]
     prompts: tuple[PromptDecision, ...]
     facts: Mapping[str, Any]
@@ -84,14 +100,19 @@ def evaluate_controllers(question: Question, progress: Progress = silent) -> dic
     said = {name: _decided(session, one, held_out) for name, one in question.controllers.items()}
     progress(0.0, "fitting CAST's condition")
     amounts = _amounts(question, said)
-    texts = measured_texts(session, held_out, question.pairs, progress)
-    systems = []
-    for n, (name, (controller, amount)) in enumerate(amounts.items()):
-        progress((n + 1) / (len(amounts) + 1), f"measuring {name}")
-        systems.append(system_scores(name, session, controller, amount, texts, question.doses))
+
+    def part(n: int) -> Progress:
+        return lambda share, words: progress((n + share) / (len(amounts) + 1), words)
+
+    texts = measured_texts(session, held_out, question.pairs, part(0))
+    systems = tuple(
+        system_scores(name, session, controller, amount, texts, question.doses, part(n))
+        for n, (name, (controller, amount)) in enumerate(amounts.items(), 1)
+    )
+    compared = tuple(_compared(name, one, said[name], held_out) for name, one in question.controllers.items())
     return {
-        name: _scores(question, said[name], tuple(systems), controller)
-        for name, controller in question.controllers.items()
+        own.name: _scores(question, said[own.name], systems, compared, own, question.controllers[own.name])
+        for own in compared
     }
 
 
@@ -129,21 +150,36 @@ def _cast_holds(question: Question) -> list[bool]:
     return [condition.holds(session, tokens) for tokens in question.held_out.tokens]
 
 
+def _compared(name: str, controller: Controller, said: Sequence[Decision], held_out: Prompts) -> Compared:
+    sure, true = [one.probability for one in said], list(held_out.is_target)
+    return Compared(
+        name,
+        controller.variant,
+        tuple(map(str, controller.inputs)),
+        _auroc_interval(torch.tensor([one.raw for one in said]), true),
+        calibration_error(reliability(sure, true)),
+        brier(sure, true),
+    )
+
+
 def _scores(
-    question: Question, said: Sequence[Decision], systems: tuple[SystemScores, ...], controller: Controller
+    question: Question,
+    said: Sequence[Decision],
+    systems: tuple[SystemScores, ...],
+    compared: tuple[Compared, ...],
+    own: Compared,
+    controller: Controller,
 ) -> ControllerScores:
     held_out = question.held_out
     true = list(held_out.is_target)
-    sure = [one.probability for one in said]
-    bins = reliability(sure, true)
-    raw = torch.tensor([one.raw for one in said])
     rows = zip(held_out.texts, true, said, strict=True)
     return ControllerScores(
-        _auroc(raw, true),
-        _auroc_interval(raw, true),
-        calibration_error(bins),
-        brier(sure, true),
-        bins,
+        own.auroc_interval.mean,
+        own.auroc_interval,
+        own.ece,
+        own.brier,
+        reliability([one.probability for one in said], true),
+        compared,
         systems,
         tuple(PromptDecision(*row) for row in rows),
         {
@@ -151,6 +187,7 @@ def _scores(
             "n_targets": sum(true),
             "n_others": len(true) - sum(true),
             "n_tokens": N_TOKENS,
+            "n_written": N_WRITTEN,
             "pairs": question.pairs.title,
             "pairs_digest": question.pairs.digest(),
             "budgets": list(BUDGETS),
@@ -158,11 +195,6 @@ def _scores(
             "unit": controller.unit,
         },
     )
-
-
-def _auroc(raw: Float[Tensor, "prompts"], true: Sequence[bool]) -> float:
-    is_target = torch.tensor(true)
-    return auroc(raw[is_target], raw[~is_target])
 
 
 def _auroc_interval(raw: Float[Tensor, "prompts"], true: Sequence[bool], seed: int = 0) -> Interval:

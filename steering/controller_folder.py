@@ -15,7 +15,7 @@ from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.recipe_number import read_number, read_position
 from capture.written_file import replace_file
-from sae.tensor_file import read_config, read_tensors
+from sae.tensor_file import read_checked_tensors, read_config
 from steering.controller import Controller
 from steering.controller_recipe import LOSSES, OUTPUTS, UNITS, VARIANTS
 from steering.shelf import MANIFEST, Shelved, find_shelved
@@ -60,11 +60,7 @@ def read_controller(folder: Path) -> Controller:
     if (manifest.get("kind"), manifest.get("schema_version")) != ("controller", SCHEMA_VERSION):
         said = f"{str(manifest.get('kind'))[:20]} of version {str(manifest.get('schema_version'))[:10]}"
         raise UserError(f"{folder.name} is no controller of version {SCHEMA_VERSION}: it says {said}.", "Name another.")
-    tensors = read_tensors(folder / WEIGHTS)
-    checksums = manifest.get("checksums")
-    wanted = checksums.get(WEIGHTS) if isinstance(checksums, Mapping) else None
-    if hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() != wanted:
-        raise UserError(f"{WEIGHTS} is not the file that its manifest speaks of.", "Get the whole folder again.")
+    tensors = read_checked_tensors(folder, WEIGHTS, manifest)
     try:
         return _checked(manifest, tensors)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -133,10 +133,20 @@ def score_lines(name: str, found: ControllerScores) -> list[str]:
         f"ECE {found.ece:.3f}, Brier {found.brier:.3f}",
         f"Effect on targets, nats per token, where the KL on the others is {budgets}:",
     ]
+    width = max(len(one.name) for one in found.systems)
     for one in found.systems:
-        cells = [
-            f"{at.mean:+.3f} ({at.low:+.3f} to {at.high:+.3f}){'' if reached else '*'}"
-            for at, reached in zip(one.at_budget, one.reached, strict=True)
-        ]
-        lines.append(f"  {one.name:<14} {'   '.join(cells)}")
-    return [*lines, "  * never came to that KL: its effect at the largest dose. All are proxies; 95 % intervals."]
+        cells = [f"{at.mean:+.3f} ({at.low:+.3f} to {at.high:+.3f})" for at in one.at_budget]
+        lines.append(_line(one.name, width, cells, one.reached))
+    lines.append(
+        "Perplexity of what it writes after targets over that of what is written without it, at the same doses:"
+    )
+    for one in found.systems:
+        ratios = [at.perplexity_ratio for at in one.written]
+        cells = [f"× {at.mean:.2f} ({at.low:.2f} to {at.high:.2f})" for at in ratios]
+        lines.append(_line(one.name, width, cells, one.reached))
+    return [*lines, "  * never came to that KL: it stands at its largest dose. All are proxies; 95 % intervals."]
+
+
+def _line(name: str, width: int, cells: Sequence[str], reached: Sequence[bool]) -> str:
+    marked = [f"{cell}{'' if is_reached else '*'}" for cell, is_reached in zip(cells, reached, strict=True)]
+    return f"  {name:<{width}}  {'   '.join(marked)}"

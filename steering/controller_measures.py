@@ -8,14 +8,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from capture.errors import UserError
+from capture.generation import GenerationRow
 from capture.session import ModelSession
 from steering.contrast_pairs import Contrast
 from steering.controller import Controller
 from steering.controller_loss import Continued, added_after_prompts, steered_logprobs
 from steering.controller_prompts import Prompts
-from steering.equal_cost import at_equal_cost
-from steering.method import Progress
+from steering.controller_writing import N_WRITTEN, Read, Writing, clean_writing, writing_at
+from steering.equal_cost import at_equal_cost, dose_at_cost
+from steering.method import Progress, silent
 from steering.scores import Interval, interval, kl
+from steering.scoring import continuations
 
 BUDGETS = (0.02, 0.05, 0.1)
 """Side effects, in nats per token, at which systems are compared."""
@@ -43,6 +46,8 @@ class SystemScores:
     at_budget: tuple[Interval, ...]
     reached: tuple[bool, ...]
     """Whether its side effect came to the budget at the largest dose measured."""
+    written: tuple[Writing, ...]
+    """What it writes after targets at the dose of each budget."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +63,9 @@ class Measured:
     others: list[int]
     continued: list[Continued]
     """Other prompts with the clean model's own continuation and its log-probabilities."""
+    held_out: Prompts
+    written: Read
+    """What the clean model writes after the targets."""
 
 
 def measured_texts(session: ModelSession, held_out: Prompts, pairs: Contrast, progress: Progress) -> Measured:
@@ -71,20 +79,17 @@ def measured_texts(session: ModelSession, held_out: Prompts, pairs: Contrast, pr
             couple = pairs.pairs[(PAIRS_EACH * n + k) % len(pairs.pairs)]
             for rows, example in zip((wanted, unwanted), couple, strict=True):
                 rows.append(Continued(held_out.tokens[place], session.tokens(example.text, bos=False)))
-    longest = max([N_TOKENS, *(len(row.after) for row in (*wanted, *unwanted))])
+    longest = max([N_TOKENS, N_WRITTEN, *(len(row.after) for row in (*wanted, *unwanted))])
     if max(map(len, held_out.tokens)) + longest > session.shape.context:
         raise UserError("A prompt and what is measured after it do not fit the model.", "Shorten the longest prompts.")
     others = [place for place, one in enumerate(held_out.is_target) if not one]
-    continued = []
-    for n, place in enumerate(others):
-        progress(0.0, f"continuing prompts without steering, {n + 1} of {len(others)}")
-        prompt = held_out.tokens[place]
-        after = session.generate(prompt, N_TOKENS, seed=n, temperature=1.0, top_p=1.0)
-        continued.append(Continued(prompt, after))
+    asked = [GenerationRow(held_out.tokens[place], (), n) for n, place in enumerate(others)]
+    after = continuations(session, asked, N_TOKENS, progress)
+    continued = [Continued(row.prompt, new) for row, new in zip(asked, after, strict=True)]
     clean = _odds(session, continued)
     known = [Continued(row.prompt, row.after, odds) for row, odds in zip(continued, clean, strict=True)]
     contrast = _likelihoods(session, wanted) - _likelihoods(session, unwanted)
-    return Measured(targets, wanted, unwanted, contrast, others, known)
+    return Measured(targets, wanted, unwanted, contrast, others, known, held_out, clean_writing(session, held_out))
 
 
 def system_scores(
@@ -94,10 +99,12 @@ def system_scores(
     amount: Float[Tensor, "prompts layers"],
     texts: Measured,
     doses: Sequence[float],
+    progress: Progress = silent,
 ) -> SystemScores:
     """The scores of adding dose · α · `amount` of the controller's directions behind each prompt."""
     effects, costs = [], []
-    for dose in doses:
+    for n, dose in enumerate(doses):
+        progress(n / (len(doses) + 1), f"measuring {name} at {dose:g} × α")
         scaled = amount * dose * controller.alpha
         at_targets, at_others = scaled[torch.tensor(texts.targets)], scaled[torch.tensor(texts.others)]
         contrast = _likelihoods(session, texts.wanted, controller, at_targets)
@@ -110,6 +117,13 @@ def system_scores(
             )
         )
     effect, cost = torch.stack(effects).double().numpy(), torch.stack(costs).double().numpy()  # [doses prompts]
+    at_targets = amount[torch.tensor(texts.held_out.is_target)]
+    progress(len(doses) / (len(doses) + 1), f"writing with {name}")
+    chosen = [dose_at_cost(doses, cost, budget) for budget in BUDGETS]
+    known = {
+        dose: writing_at(session, controller, at_targets, dose, texts.held_out, texts.written)
+        for dose in dict.fromkeys(chosen)
+    }
     return SystemScores(
         name,
         tuple(
@@ -118,6 +132,7 @@ def system_scores(
         ),
         tuple(at_equal_cost(effect, cost, budget) for budget in BUDGETS),
         tuple(bool(cost.mean(axis=1).max() >= budget) for budget in BUDGETS),
+        tuple(known[dose] for dose in chosen),
     )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from capture.errors import UserError
+from capture.recipe_field import check_above, check_choices, check_least
 
 VARIANTS = ("paper", "fixed", "trained")
 VARIANT_WORDS = {
@@ -75,27 +76,10 @@ class ControllerRecipe:
 
     def check(self) -> None:
         """Raises UserError for a recipe that cannot be followed."""
-        for name, known in (
-            ("variant", VARIANTS),
-            ("direction", DIRECTIONS),
-            ("unit", UNITS),
-            ("output", OUTPUTS),
-            ("loss", LOSSES),
-        ):
-            if (value := getattr(self, name)) not in known:
-                raise UserError(f"No {name} is called {str(value)[:40]!r}.", f"Choose one of: {', '.join(known)}.")
-        if self.hidden < 1 or self.batch < 2 or self.n_epochs < 1 or self.flow_rows < 1 or self.flow_tokens < 2:
-            raise UserError(
-                "A controller has at least 1 hidden unit, 2 prompts a step, 1 epoch, 1 row and 2 tokens of flow; "
-                f"{self.hidden}, {self.batch}, {self.n_epochs}, {self.flow_rows} and {self.flow_tokens} were given.",
-                "Start from the defaults.",
-            )
-        if not (self.learning_rate > 0 and self.clip > 0 and self.weight_decay >= 0):
-            raise UserError(
-                "Learning rate and clip must be above 0, and weight decay at least 0; "
-                f"{self.learning_rate:g}, {self.clip:g} and {self.weight_decay:g} were given.",
-                "Start from the defaults.",
-            )
+        check_choices(self, variant=VARIANTS, direction=DIRECTIONS, unit=UNITS, output=OUTPUTS, loss=LOSSES)
+        check_least(self, hidden=1, batch=2, n_epochs=1, flow_rows=1, flow_tokens=2)
+        check_above(self, alpha=0, learning_rate=0, clip=0)
+        check_least(self, weight_decay=0, weight_loss=0, kl_weight=0)
         if self.direction == "phrases" and not (self.wanted.strip() and self.unwanted.strip()):
             raise UserError("A phrase direction needs phrases on both sides.", "Give --wanted and --unwanted.")
         if self.direction == "vectors" and not self.vectors:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint
+from capture.model_facts import model_facts
 from capture.session import ModelSession
 from steering.contrast_pairs import Contrast
 from steering.controller import Controller, forward, layer_weights
@@ -220,11 +221,7 @@ def _said(figures: dict[str, float]) -> str:
 def _finished(run: Run, subject: _Subject, state: State) -> Controller:
     recipe, session = run.recipe, run.session
     facts = {
-        "model": session.name,
-        "revision": session.revision,
-        "fingerprint": session.fingerprint,
-        "dtype": session.dtype,
-        "processing": session.processing,
+        **model_facts(session),
         "paper": "Hegazy et al. 2025 (Guiding Giants), arXiv 2505.20309",
         **{name: getattr(recipe, name) for name in ("variant", "output", "loss", "alpha", "unit", "bos")},
         "target": run.prompts.target,

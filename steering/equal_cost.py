@@ -1,5 +1,7 @@
 """The effect of a system at a given side effect, read off its dose-response; intervals resample prompts."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
@@ -25,6 +27,11 @@ def at_equal_cost(
     ]
     low, high = np.quantile(values, [0.025, 0.975])
     return Interval(_crossing(effect.mean(axis=1), cost.mean(axis=1), budget), float(low), float(high))
+
+
+def dose_at_cost(doses: Sequence[float], cost: Float[np.ndarray, "doses others"], budget: float) -> float:
+    """The dose where the mean side effect is the budget; the largest one where it stays below it."""
+    return _crossing(np.asarray(doses, dtype=float), cost.mean(axis=1), budget)
 
 
 def _crossing(effect: Float[np.ndarray, "doses"], cost: Float[np.ndarray, "doses"], budget: float) -> float:

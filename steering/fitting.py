@@ -7,6 +7,7 @@ from typing import Any
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint
+from capture.model_facts import model_facts
 from capture.option import read_options
 from capture.session import ModelSession
 from steering.contrast_pairs import Contrast
@@ -34,11 +35,7 @@ def fit_method(
     at = tuple(HookPoint(layer, site) for layer in dict.fromkeys(layers))
     fitted = method.fit(session, contrast, at, options, progress)
     facts = {
-        "model": session.name,
-        "revision": session.revision,
-        "fingerprint": session.fingerprint,
-        "dtype": session.dtype,
-        "processing": session.processing,
+        **model_facts(session),
         "tokenizer": tokenizer_digest(session),
         "options": options,
         "texts": {"title": contrast.title, "digest": contrast.digest(), "labels": list(contrast.labels)},

@@ -22,7 +22,7 @@ from capture.hook_point import HookPoint
 from capture.recipe_number import read_number
 from capture.session import ModelSession
 from capture.written_file import replace_file
-from sae.tensor_file import read_config, read_tensors
+from sae.tensor_file import read_checked_tensors, read_config
 from steering.hypernetwork import Hypernetwork
 from steering.hypernetwork_recipe import HypernetworkRecipe
 
@@ -110,9 +110,7 @@ def read_hypernetwork(folder: Path) -> TrainedHypernetwork:
         raise UserError(
             f"{MANIFEST} must be of a hypernetwork, version {SCHEMA_VERSION}; it is of {said}.", "Name another folder."
         )
-    tensors = read_tensors(folder / WEIGHTS)
-    if hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() != manifest.get("checksums", {}).get(WEIGHTS):
-        raise UserError(f"{WEIGHTS} is not the file that its manifest speaks of.", "Get the whole folder again.")
+    tensors = read_checked_tensors(folder, WEIGHTS, manifest)
     if not all(torch.isfinite(one).all() for one in tensors.values()):
         raise UserError(f"{WEIGHTS} has entries that are not finite.", "Train it again.")
     try:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from capture.model_facts import model_facts
 from capture.session import ModelSession
 from steering.hypernetwork_folder import TrainedHypernetwork, read_hypernetwork, write_hypernetwork
 from steering.hypernetwork_training import Progress, Run, chosen_concepts, train_hypernetwork
@@ -50,11 +51,7 @@ def make_hypernetwork(
 def facts_of(run: Run, session: ModelSession) -> dict[str, Any]:
     """What it was made from."""
     return {
-        "model": session.name,
-        "revision": session.revision,
-        "fingerprint": session.fingerprint,
-        "dtype": session.dtype,
-        "processing": session.processing,
+        **model_facts(session),
         "concepts": run.described()["concepts"],
     }
 

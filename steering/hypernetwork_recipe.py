@@ -2,9 +2,9 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from capture.errors import UserError
+from capture.recipe_field import check_above, check_choices, check_least
 
 NO_CONTEXT, IN_CONTEXT, CROSS_ATTENTION = VARIANTS = ("no_context", "in_context", "cross_attention")
 LANGUAGE_MODEL, RECONSTRUCTION = LOSSES = ("language_model", "reconstruction")
@@ -60,17 +60,9 @@ class HypernetworkRecipe:
 
     def check(self, d_model: int | None = None) -> None:
         """Raises UserError for a recipe that cannot be trained, on a model of that width where it is given."""
-        _check_choice("variant", self.variant, VARIANTS)
-        _check_choice("loss", self.loss, LOSSES)
-        _check_choice("precision", self.precision, PRECISIONS)
-        for name in ("n_blocks", "n_heads", "d_mlp", "n_steps", "batch"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1; {getattr(self, name)} was given.", "Raise it.")
-        for name in ("length", "learning_rate", "clip"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise UserError(f"{name} must be above 0; {getattr(self, name)} was given.", "Raise it.")
-        if self.longest < 8:
-            raise UserError(f"A text needs at least 8 tokens; longest is {self.longest}.", "Raise longest.")
+        check_choices(self, variant=VARIANTS, loss=LOSSES, precision=PRECISIONS)
+        check_least(self, n_blocks=1, n_heads=1, d_mlp=1, n_steps=1, batch=1, longest=8)
+        check_above(self, length=0, learning_rate=0, clip=0)
         if d_model is not None and (d_model % self.n_heads or (d_model // self.n_heads) % 2):
             fitting = [n for n in range(1, d_model + 1) if d_model % n == 0 and d_model // n % 2 == 0][-8:]
             raise UserError(
@@ -86,11 +78,6 @@ class HypernetworkRecipe:
     def detects(self) -> bool:
         """Whether the detection loss is part of the training."""
         return self.variant == NO_CONTEXT and self.loss == LANGUAGE_MODEL and self.detection_weight > 0
-
-
-def _check_choice(name: str, given: Any, choices: tuple[str, ...]) -> None:
-    if given not in choices:
-        raise UserError(f"No {name} is called {str(given)[:40]!r}.", f"Choose one of: {', '.join(choices)}.")
 
 
 def learning_rate(recipe: HypernetworkRecipe, step: int) -> float:

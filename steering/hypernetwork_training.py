@@ -20,10 +20,10 @@ from torch import Tensor
 from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.session import ModelSession
+from sae.training_curve import Point, add_point, figures_words, write_curve
 from steering.concept_rows import ConceptRows, Row, rows_of_concept
 from steering.concepts import Concept, ConceptSet
 from steering.hypernetwork import Hypernetwork
-from steering.hypernetwork_curve import Point, add_point, figures_words, write_curve
 from steering.hypernetwork_losses import added_rows, detection_loss, reconstruction_loss, steered_losses
 from steering.hypernetwork_reader import Reader
 from steering.hypernetwork_recipe import HypernetworkRecipe, learning_rate
@@ -36,6 +36,9 @@ N_JUDGED = 64
 """Texts of held-in and of held-out concepts that the curve follows."""
 N_NORMS = 256
 BETAS = (0.9, 0.98)
+FIGURES = {"loss": "loss {:.3f}", "gain_held_in": "held-in gain {:+.3f}", "gain_held_out": "held-out gain {:+.3f}"}
+"""How a point of the curve is said. It has other_held_in and other_held_out too: a gain is in nats per token, by which
+texts that no fit sees became likelier under the vector of their own concept; other is that under another's vector."""
 Progress = Callable[[float, str], None]
 T = TypeVar("T")
 
@@ -240,7 +243,7 @@ def _note(run: Run, found: Material, training: Training, clean: dict[str, float]
 
 
 def _words(training: Training, recipe: HypernetworkRecipe) -> str:
-    said = figures_words(training.curve[-1]) if training.curve else f"loss {training.losses[-1]:.3f}"
+    said = figures_words(training.curve[-1], FIGURES) if training.curve else f"loss {training.losses[-1]:.3f}"
     return f"step {training.step:,} of {recipe.n_steps:,}: {said}"
 
 

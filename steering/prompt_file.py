@@ -10,10 +10,13 @@ from types import ModuleType
 from typing import Any
 
 from capture.errors import UserError
-from steering.contrast_pairs import MAX_FILE_BYTES, Contrast, Example, contrast_of, read_contrast
+from sae.labelled_texts import read_labelled
+from steering.contrast_pairs import MAX_FILE_BYTES, Contrast, Example, bundled_sets, contrast_of, read_contrast
 
 FOLDER = Path(__file__).resolve().parent.parent / "data" / "prompts"
 ROW_LAYOUTS = (".jsonl", ".json", ".parquet")
+TAB_LAYOUTS = (".tsv", ".txt")
+LAYOUTS = (".csv", *ROW_LAYOUTS, *TAB_LAYOUTS)
 
 
 @cache
@@ -34,10 +37,19 @@ def read_prompts(path: Path) -> Contrast:
     """The labelled prompts in a file, or of a bundled name; raises UserError for what has none.
 
     Layouts of other projects are told by their columns, whatever the file is called; texts that occur twice with one
-    label count once. Any other file is read as `steering.contrast_pairs.read_contrast` reads it.
+    label count once. A .tsv or .txt is read as `sae.labelled_texts.read_labelled` reads it, any other file as
+    `steering.contrast_pairs.read_contrast` does.
     """
     if not path.suffix and str(path) in bundled_prompts():
         path = bundled_prompts()[str(path)]
+    if path.suffix not in LAYOUTS and str(path) not in bundled_sets():
+        raise UserError(
+            f"{path.name[:60]} is neither a bundled set of prompts nor a file of labelled ones.",
+            f"Bundled are {', '.join(bundled_prompts())}; files end in {', '.join(LAYOUTS)}.",
+        )
+    if path.suffix in TAB_LAYOUTS:
+        found = read_labelled(path)
+        return _contrast(path, list(zip(found.texts, found.labels, strict=True)))
     if path.suffix in ROW_LAYOUTS and path.is_file():
         data = _data(path)
         for module in prompt_formats().values():

@@ -165,10 +165,17 @@ def _continuations(
 ) -> tuple[tuple[int, ...], ...]:
     """What is written after every prompt under each of the settings, those of one setting after another."""
     rows = [GenerationRow(prompt, tuple(changes), seed) for changes in settings for seed, prompt in enumerate(prompts)]
+    return continuations(session, rows, n_tokens, lambda share, words: progress(0.7 * share, words))
+
+
+def continuations(
+    session: ModelSession, rows: Sequence[GenerationRow], n_tokens: int, progress: Progress = silent
+) -> tuple[tuple[int, ...], ...]:
+    """What is written after the prompt of each row under its changes, from the model's own distribution."""
     found: list[tuple[int, ...]] = []
     for start in range(0, len(rows), ROWS_AT_ONCE):
         some = rows[start : start + ROWS_AT_ONCE]
-        step = _Steps(progress, 0.7 * start / len(rows), 0.7 * len(some) / len(rows) / n_tokens)
+        step = _Steps(progress, start / len(rows), len(some) / len(rows) / n_tokens)
         found += session.generate_rows(some, n_tokens, SAMPLING, on_step=step, remember=False)
     return tuple(found)
 

@@ -17,7 +17,7 @@ from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.recipe_number import read_number
 from capture.written_file import replace_file
-from sae.tensor_file import read_config, read_tensors
+from sae.tensor_file import read_checked_tensors, read_config
 from steering.fitted import Fitted
 from steering.named_tensors import tensor_key
 
@@ -62,9 +62,7 @@ def read_vectors(folder: Path) -> Fitted:
     if manifest.get("schema_version") != SCHEMA_VERSION:
         version = str(manifest.get("schema_version"))[:20]
         raise UserError(f"Version {version} of a vector folder is not known.", f"Version {SCHEMA_VERSION} is read.")
-    tensors = read_tensors(folder / VECTORS)
-    if hashlib.sha256((folder / VECTORS).read_bytes()).hexdigest() != _checksum(manifest):
-        raise UserError(f"{VECTORS} is not the file that its manifest speaks of.", "Get the whole folder again.")
+    tensors = read_checked_tensors(folder, VECTORS, manifest)
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
         raise UserError(f"{VECTORS} has entries that are not finite.", "Fit the vectors again.")
     try:
@@ -74,11 +72,6 @@ def read_vectors(folder: Path) -> Fitted:
         return Fitted(str(manifest["method"]), vectors, norms, dict(manifest["facts"]), extra)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{MANIFEST} cannot be read: {repr(error)[:160]}.", "Get the whole folder again.") from error
-
-
-def _checksum(manifest: Mapping[str, Any]) -> Any:
-    checksums = manifest.get("checksums")
-    return checksums.get(VECTORS) if isinstance(checksums, Mapping) else None
 
 
 def _key(at: HookPoint) -> str:

@@ -118,6 +118,12 @@ def test_a_library_is_imported_only_where_it_belongs(library):
     assert [one for one in found if not re.fullmatch(ONLY_IN[library], one.where.partition(":")[0])] == []
 
 
+def test_of_the_benchmarks_only_the_visitor_that_speaks_the_browsers_protocol_imports_streamlit():
+    found = [one for path in python_files("benchmarks") for one in imports_of(path) if one.top == "streamlit"]
+    assert {one.where.partition(":")[0] for one in found} == {"benchmarks/app_client.py"}
+    assert [one for one in found if not one.name.startswith("streamlit.proto.")] == []
+
+
 def test_slow_libraries_are_imported_inside_functions():
     found = [one for path in PRODUCT for one in imports_of(path)]
     assert [one for one in found if one.top in NEVER_AT_IMPORT_TIME and one.at_import_time] == []

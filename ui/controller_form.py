@@ -12,7 +12,7 @@ from ui.job_kinds import queue
 from ui.words import plain
 
 FILE = "a file"
-TYPES = ["json", "jsonl", "csv", "parquet"]
+TYPES = ["json", "jsonl", "csv", "tsv", "txt", "parquet"]
 DTYPES = ("float32", "bfloat16")
 PAIRS, PHRASES, VECTORS = "mean_difference", "phrases", "vectors"
 DIRECTION_WORDS = {

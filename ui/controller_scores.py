@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from ui import controller_pictures as pictures
+from ui.numbers import say_number
 from ui.words import caption
 
 if TYPE_CHECKING:
@@ -45,12 +46,14 @@ def draw_scores(one: "Shelved") -> None:
 def _beside(scores: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
     st.markdown("### Beside other ways to steer")
     systems, budgets = scores["systems"], facts["budgets"]
-    st.dataframe(budget_rows(systems, budgets), hide_index=True, key="controller-systems", height="content")
+    effects = budget_rows(systems, budgets, scores.get("compared", ()))
+    st.dataframe(effects, hide_index=True, key="controller-systems", height="content")
     caption(
         "Effect on targets in nats per token, with 95 % intervals over prompts, at the dose where the KL on the other "
         f"prompts is that of the column. Constant steering always acts, CAST where its condition holds, {KNOWN} on the "
         "targets alone: it has no side effect, so it stands at its largest dose (marked *). Without steering all are 0."
     )
+    _fluency(systems, facts)
     left, right = st.columns(2, gap="medium")
     with left:
         drawn = pictures.dose_figure([one for one in systems if one["name"] != KNOWN], PICTURE_LIMIT * budgets[-1])
@@ -61,14 +64,62 @@ def _beside(scores: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
         caption("Large points are many prompts. On the dashed line the controller means what it says.")
 
 
-def budget_rows(systems: Sequence[Mapping[str, Any]], budgets: Sequence[float]) -> dict[str, list[str]]:
-    """Columns of the table: the systems, and the effect of each at every side effect."""
+def _fluency(systems: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> None:
+    """The table of what is written; a sentence where an older measurement has none."""
+    from steering.proxies import proxy
+
+    st.markdown("### How fluent it stays")
+    if not all(one.get("written") for one in systems):
+        caption("Not measured with these scores: python cli.py controller score measures them anew.")
+        return
+    rows = fluency_rows(systems, facts["budgets"])
+    st.dataframe(rows, hide_index=True, key="controller-fluency", height="content")
+    caption(
+        f"Perplexity of {facts['n_written']} tokens written after each target over that of what is written without "
+        "steering, both read by the model as it is, with 95 % intervals over prompts and fluency beside it, at the "
+        f"doses of the table above. × 1 is no loss. {proxy('fluency').formula}."
+    )
+
+
+def budget_rows(
+    systems: Sequence[Mapping[str, Any]], budgets: Sequence[float], compared: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, list[str]]:
+    """Columns of the table: the systems, what each controller reads, how well it tells, the effect at each KL."""
     columns = {"": [str(one["name"]) for one in systems] + ["no steering"]}
+    if compared:
+        known = {one["name"]: one for one in compared}
+        for title, say in (("reads", _reads), ("AUROC of s", _area)):
+            columns[title] = [say(known[name]) if name in known else "–" for name in columns[""]]
     for n, budget in enumerate(budgets):
         columns[f"KL {budget:g}"] = [_cell(one, n) for one in systems] + ["0"]
     return columns
 
 
+def _reads(one: Mapping[str, Any]) -> str:
+    blocks = [str(name).split(".")[1] for name in one["inputs"] if str(name).count(".") > 1]
+    return f"block{'s' if len(blocks) > 1 else ''} {', '.join(blocks)}"
+
+
+def _area(one: Mapping[str, Any]) -> str:
+    at = one["auroc_interval"]
+    return f"{at['mean']:.3f} ({at['low']:.3f} to {at['high']:.3f})"
+
+
 def _cell(one: Mapping[str, Any], n: int) -> str:
     at, mark = one["at_budget"][n], "" if one["reached"][n] else " *"
     return f"{at['mean']:+.3f} ({at['low']:+.3f} to {at['high']:+.3f}){mark}"
+
+
+def fluency_rows(systems: Sequence[Mapping[str, Any]], budgets: Sequence[float]) -> dict[str, list[str]]:
+    """Columns of the table of fluency: the systems, and at every side effect the perplexity ratio and the fluency."""
+    columns = {"": [str(one["name"]) for one in systems]}
+    for n, budget in enumerate(budgets):
+        columns[f"KL {budget:g}"] = [_ratio(one, n) for one in systems]
+    return columns
+
+
+def _ratio(one: Mapping[str, Any], n: int) -> str:
+    written, mark = one["written"][n], "" if one["reached"][n] else " *"
+    at = written["perplexity_ratio"]
+    said = [say_number(at[name]) for name in ("mean", "low", "high")]
+    return f"× {said[0]} ({said[1]} to {said[2]}){mark} · {written['fluency']:.2f} of 2"

@@ -10,9 +10,9 @@ from analysis.report import Report
 from ui import resources, state
 from ui.boundary import boundary
 from ui.changes import EDIT_LATENT, MODES, add_change
+from ui.drawn import show
 from ui.figures import latent_card as figures
 from ui.figures.latent_place import Place
-from ui.figures.picture import Picture
 from ui.frozen import is_cold
 from ui.latent_dashboard import labels_of
 from ui.numbers import say_number
@@ -22,7 +22,6 @@ from ui.words import caption, plain
 if TYPE_CHECKING:
     from sae.latent_card import LatentCard
 
-CONFIG = {"displayModeBar": False}
 VISITOR = "visitor"
 MAX_LABEL = 500
 
@@ -125,23 +124,17 @@ def draw(card: "LatentCard") -> None:
     st.markdown(plain(figures.statistics(card)))
     if card.density > figures.DENSE:
         st.caption(":orange[:material/warning:] It fires on more than a tenth of all tokens: seldom one kind of thing.")
-    _show(figures.histogram(card))
+    show(figures.histogram(card))
 
 
 def directions(card: "LatentCard") -> None:
     """What its direction promotes, and the latents whose directions are nearest."""
     if card.n_fired or card.promoted:
         st.markdown("##### Promotes and suppresses")
-    _show(figures.logits(card))
+    show(figures.logits(card))
     if card.n_fired and not card.promoted:
         caption(card.facts.logit_rule)
     _neighbours(card)
-
-
-def _show(picture: Picture | None) -> None:
-    if picture is not None:
-        st.plotly_chart(picture.figure, key=picture.name, config=CONFIG)
-        caption(picture.caption)
 
 
 def _neighbours(card: "LatentCard") -> None:

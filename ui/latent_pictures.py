@@ -9,10 +9,9 @@ import streamlit as st
 from analysis.report import Report
 from ui import state
 from ui.changes import add_change
-from ui.components import token_strip
+from ui.drawn import show_strip
 from ui.figures import latents as figures
 from ui.figures.latent_place import Place, along_text, latents_at
-from ui.figures.picture import Picture
 from ui.latent_card import recipe_of
 from ui.latent_dashboard import labels_of
 from ui.numbers import marked, say_number
@@ -21,30 +20,14 @@ from ui.words import caption, plain
 if TYPE_CHECKING:
     from sae.latent_card import LatentRow
 
-CONFIG = {"displayModeBar": False}
 NONE_HERE = "No latent fires on this token."
 NOT_COUNTED = "The SAE was trained without position 0, so that what it would make of this token means nothing."
-
-
-def show(picture: Picture) -> None:
-    """A figure and its caption."""
-    st.plotly_chart(picture.figure, key=picture.name, config=CONFIG)
-    caption(picture.caption)
 
 
 def strip(report: Report, place: Place, on_pin: Callable[[int | None], None]) -> None:
     """The tokens, each on the heat of the pinned latent."""
     drawn = figures.strip(report, {"pos": place.pos, "latent": place.latent})
-    assert drawn is not None  # a text has tokens
-    token_strip(
-        drawn.tokens,
-        drawn.values,
-        key="latents-strip",
-        label=drawn.label,
-        unit=drawn.unit,
-        pinned=place.pos,
-        on_pin=on_pin,
-    )
+    show_strip(drawn, "latents-strip", place.pos, on_pin)
 
 
 def token_latents(report: Report, place: Place, known: "Mapping[int, LatentRow]") -> None:

@@ -6,20 +6,13 @@ from typing import Any
 import streamlit as st
 
 from analysis.report import Report
-from ui.components import heat_grid, token_strip
+from ui.components import heat_grid
+from ui.drawn import show, show_strip
 from ui.figures import outliers as figures
 from ui.figures.outlier_parts import RANKED, RANKED_CAPTION, SHARES
 from ui.figures.picture import Picture
 from ui.numbers import marked, say_number, say_quantity
 from ui.words import caption, plain
-
-CONFIG = {"displayModeBar": False}
-
-
-def show(picture: Picture) -> None:
-    """A figure and its caption."""
-    st.plotly_chart(picture.figure, key=picture.name, config=CONFIG)
-    caption(picture.caption)
 
 
 def side_by_side(pictures: Iterable[Picture]) -> None:
@@ -31,18 +24,7 @@ def side_by_side(pictures: Iterable[Picture]) -> None:
 
 def strip(report: Report, pinned: int | None, on_pin: Callable[[int | None], None]) -> None:
     """The tokens, each on the heat of its highest max/median in any layer."""
-    drawn = figures.strip(report, {})
-    assert drawn is not None
-    token_strip(
-        drawn.tokens,
-        drawn.values,
-        key="outliers-strip",
-        label=drawn.label,
-        unit=drawn.unit,
-        pinned=pinned,
-        on_pin=on_pin,
-        log=drawn.is_log,
-    )
+    show_strip(figures.strip(report, {}), "outliers-strip", pinned, on_pin)
 
 
 def heat(report: Report, pinned: tuple[int, int], on_pin: Callable[[tuple[int, int] | None], None]) -> None:

@@ -5,21 +5,14 @@ from collections.abc import Callable, Iterable
 import streamlit as st
 
 from analysis.report import Report
-from ui.components import heat_grid, token_strip
+from ui.components import heat_grid
+from ui.drawn import show, show_strip
 from ui.figures import sparsity as figures
 from ui.figures import sparsity_parts as parts
 from ui.figures.part import Table
 from ui.figures.picture import Picture
 from ui.numbers import marked, say_number, say_quantity
 from ui.words import caption, plain
-
-CONFIG = {"displayModeBar": False}
-
-
-def show(picture: Picture) -> None:
-    """A figure and its caption."""
-    st.plotly_chart(picture.figure, key=picture.name, config=CONFIG)
-    caption(picture.caption)
 
 
 def side_by_side(pictures: Iterable[Picture], widths: tuple[int, int] = (3, 2)) -> None:
@@ -32,17 +25,7 @@ def side_by_side(pictures: Iterable[Picture], widths: tuple[int, int] = (3, 2)) 
 
 def strip(report: Report, pinned: int | None, on_pin: Callable[[int | None], None]) -> None:
     """The tokens, each on the share of neurons that it keeps."""
-    drawn = parts.strip(report, {})
-    assert drawn is not None
-    token_strip(
-        drawn.tokens,
-        drawn.values,
-        key="sparsity-strip",
-        label=drawn.label,
-        unit=drawn.unit,
-        pinned=pinned,
-        on_pin=on_pin,
-    )
+    show_strip(parts.strip(report, {}), "sparsity-strip", pinned, on_pin)
 
 
 def heat(report: Report, place: figures.Place, on_pin: Callable[[tuple[int, int] | None], None]) -> None:

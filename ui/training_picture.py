@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from sae.training_curve import Point, read_curve
+from sae.training_curve import SAE_FIGURES, Point, read_curve
 from ui import charts
 from ui.numbers import say_number
 
@@ -21,7 +21,7 @@ GAP = 0.06
 
 def draw_training_curve(folder: Path, key: str) -> None:
     """The curve of the training in a folder; nothing before its second point."""
-    points = read_curve(folder)
+    points = read_curve(folder, SAE_FIGURES)
     if len(points) > 1:
         st.plotly_chart(curve_figure(points), key=key, config={"displayModeBar": False})
 

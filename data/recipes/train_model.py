@@ -181,6 +181,7 @@ class Training:
 
 def begin_or_resume(out: Path, recipe: TrainingRecipe) -> Training:
     """A new run, or the one that `out/checkpoint.pt` holds."""
+    recipe.check()
     model = build_model(recipe)
     training = Training(recipe, model, build_optimizers(model, recipe))
     if (out / "checkpoint.pt").is_file():

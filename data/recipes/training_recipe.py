@@ -3,6 +3,9 @@
 import math
 from dataclasses import dataclass
 
+from capture.errors import UserError
+from capture.recipe_field import check_above, check_least
+
 
 @dataclass(frozen=True)
 class TrainingRecipe:
@@ -45,6 +48,19 @@ class TrainingRecipe:
                 return int(window), first_step
             first_step = last
         raise ValueError(f"Step {step} is beyond the recipe's {self.n_steps}.")
+
+    def check(self) -> None:
+        """Raises UserError for a recipe that cannot be followed."""
+        sizes = ("d_model", "n_layers", "n_heads", "d_mlp", "d_vocab", "micro_tokens")
+        check_least(self, **dict.fromkeys(sizes, 1), context=2, batch_tokens=self.micro_tokens, warmup_steps=1)
+        check_least(self, total_tokens=self.batch_tokens, weight_decay=0, final_rate=0)
+        check_above(self, learning_rate=0)
+        if self.d_model % self.n_heads or not 0 <= self.decay_from < 1:
+            raise UserError(
+                f"The heads must divide the width, and the rate falls from a share below 1 on; {self.n_heads} heads, a "
+                f"width of {self.d_model} and {self.decay_from:g} were given.",
+                "Start from the defaults.",
+            )
 
     def rate_at(self, step: int) -> float:
         """Learning rate at a step: linear warm-up, constant, linear decay."""

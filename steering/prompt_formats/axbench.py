@@ -1,6 +1,7 @@
 """AxBench (Wu et al. 2025, arXiv 2501.17148): train_data.parquet, or its rows as JSON lines.
 
-Its prompts are `input`; the label is the concept that the answer shows. Negatives of all genres have one label.
+The label speaks of `output`, which shows the concept: a controller reads that. `input` is drawn apart from it, and the
+same one stands before answers with the concept and without. Negatives of all genres have one label.
 """
 
 from collections.abc import Mapping
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 NAME = "axbench"
-TITLE = "AxBench rows with input and output_concept (parquet, JSON lines)"
+TITLE = "AxBench rows with output and output_concept (parquet, JSON lines)"
 NEGATIVE = "no concept"
 
 
@@ -18,8 +19,8 @@ def is_mine(data: Any) -> bool:
 
 
 def read(data: Any, path: Path) -> list[tuple[str, str]]:
-    """The prompt and the concept of each row."""
+    """The answer and the concept of each row."""
     return [
-        (str(row["input"]), NEGATIVE if str(row.get("category")) == "negative" else str(row["output_concept"]))
+        (str(row["output"]), NEGATIVE if str(row.get("category")) == "negative" else str(row["output_concept"]))
         for row in data
     ]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -91,6 +92,20 @@ def test_a_stopped_run_goes_on_to_the_same_weights(text_folder: Path, tmp_path: 
     resumed = run(text_folder, tmp_path / "stopped", TINY)
     whole = run(text_folder, tmp_path / "whole", TINY)
     assert (resumed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"n_layers": 0}, "n_layers must be at least 1"),
+        ({"n_heads": 3}, "must divide the width"),
+        ({"learning_rate": float("nan")}, "learning_rate must be above 0"),
+        ({"total_tokens": 5}, "total_tokens must be at least 128"),
+    ],
+)
+def test_a_recipe_that_cannot_be_followed_is_refused(text_folder: Path, tmp_path: Path, changed, words) -> None:
+    with pytest.raises(UserError, match=words):
+        run(text_folder, tmp_path / "run", replace(TINY, **changed))
 
 
 def test_training_lowers_the_held_out_loss(text_folder: Path, tmp_path: Path) -> None:

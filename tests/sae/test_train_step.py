@@ -171,7 +171,7 @@ def test_a_step_that_is_not_finite_stops_the_training():
 )
 def test_a_recipe_that_cannot_be_followed_is_refused(wrong):
     with pytest.raises(UserError):
-        replace(RECIPE, **wrong).check(D_IN)
+        replace(RECIPE, **wrong).check()
 
 
 def test_the_rate_warms_up_holds_and_falls_to_0():

@@ -8,13 +8,17 @@ import pytest
 import torch
 
 from capture.errors import UserError
+from capture.generation import GenerationRow
 from steering.calibration import brier, calibration_error, reliability
 from steering.contrast_pairs import Example, contrast_of
 from steering.controller import decide, patches
 from steering.controller_evaluation import CAST, CONSTANT, KNOWN, Question, evaluate_controllers
 from steering.controller_loss import Continued, added_after_prompts, steered_logprobs
 from steering.controller_making import score_lines
-from steering.equal_cost import at_equal_cost
+from steering.controller_writing import N_WRITTEN
+from steering.equal_cost import at_equal_cost, dose_at_cost
+from steering.scores import fluency
+from steering.scoring import SAMPLING
 from tests.steering.planted_controller import WANTED, prompts, session, trained
 
 
@@ -78,6 +82,44 @@ def test_known_labels_cost_nothing_and_constant_steering_costs_most(found):
     assert costs[CONSTANT] == max(costs.values())
     effects = {name: one.doses[-1].effect.mean for name, one in by_name.items()}
     assert effects[KNOWN] == pytest.approx(effects[CONSTANT], abs=1e-5)
+
+
+def test_fluency_is_that_of_what_the_change_writes_after_the_targets(question, found):
+    """The lab's own way: the change bound to each target, its continuation read by the clean model."""
+    own, controller = found.systems[0], question.controllers["planted"]
+    targets = question.held_out.of(wanted=True)
+    at = own.written[1]
+    rows = [
+        (
+            GenerationRow(prompt, (), n),
+            GenerationRow(
+                prompt,
+                patches(controller, decide(controller, session(), prompt), len(prompt), at.dose * 1.0, "relative"),
+                n,
+            ),
+        )
+        for n, prompt in enumerate(targets)
+    ]
+    losses = []
+    for some in zip(*rows, strict=True):
+        new = session().generate_rows(some, N_WRITTEN, SAMPLING)
+        odds = session().row_logprobs([GenerationRow(prompt) for prompt in targets], new)
+        each = [-one.gather(1, torch.tensor(text)[:, None]) for one, text in zip(odds, new, strict=True)]
+        losses.append(float(torch.cat(each).mean()))
+    assert at.perplexity_ratio.mean == pytest.approx(np.exp(losses[1] - losses[0]), rel=1e-4)
+    assert at.perplexity_ratio.low <= at.perplexity_ratio.mean <= at.perplexity_ratio.high
+    assert at.fluency == pytest.approx(fluency(at.perplexity_ratio.mean, at.repetition))
+
+
+def test_what_is_written_stands_at_the_dose_of_the_side_effect(found):
+    costs = np.array([[0.1, 0.1], [0.3, 0.3]])
+    assert dose_at_cost((1.0, 3.0), costs, 0.2) == pytest.approx(2.0)
+    assert dose_at_cost((1.0, 3.0), costs, 0.05) == pytest.approx(0.5)
+    assert dose_at_cost((1.0, 3.0), costs, 9.0) == 3.0
+    for system in found.systems:
+        doses = [one.dose for one in system.written]
+        assert doses == sorted(doses)
+    assert [one.dose for one in system.written] == [3.0] * 3  # known labels have no side effect
 
 
 def test_the_scores_are_plain_json_and_said_in_words(found):

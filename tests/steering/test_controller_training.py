@@ -177,8 +177,11 @@ def test_a_split_holds_out_a_share_of_every_label_and_no_prompt_twice():
     [
         ({"variant": "best"}, "Choose one of: paper, fixed, trained"),
         ({"direction": "north"}, "Choose one of: mean_difference, phrases, vectors"),
-        ({"hidden": 0}, "at least 1 hidden unit"),
-        ({"learning_rate": math.nan}, "Learning rate and clip must be above 0"),
+        ({"hidden": 0}, "hidden must be at least 1; 0 was given"),
+        ({"learning_rate": math.nan}, "learning_rate must be above 0; nan was given"),
+        ({"batch": 1}, "batch must be at least 2"),
+        ({"alpha": math.inf}, "alpha must be above 0"),
+        ({"kl_weight": -1.0}, "kl_weight must be at least 0"),
         ({"wanted": ""}, "phrases on both sides"),
         ({"direction": "vectors"}, "No folder of vectors"),
         ({"inputs": "2,9"}, "Layer 9 does not exist"),

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from capture.errors import UserError
+from sae.training_curve import read_curve
 from steering import hypernetwork_training as training
 from steering.concept_rows import continuation_losses, row_of
 from steering.concepts import Example, concept_set
 from steering.hypernetwork import Hypernetwork
-from steering.hypernetwork_curve import read_curve
 from steering.hypernetwork_gains import gains
 from steering.hypernetwork_making import make_hypernetwork
 from steering.hypernetwork_recipe import RECONSTRUCTION, VARIANTS, learning_rate
@@ -198,7 +198,7 @@ def test_the_learning_rate_rises_and_falls_to_a_tenth():
         ({"n_blocks": 0}, "n_blocks must be at least 1"),
         ({"length": 0.0}, "length must be above 0"),
         ({"learning_rate": math.nan}, "learning_rate must be above 0"),
-        ({"longest": 3}, "at least 8 tokens; longest is 3"),
+        ({"longest": 3}, "longest must be at least 8; 3 was given"),
     ],
 )
 def test_a_recipe_that_cannot_be_trained_is_refused(changes, message):

@@ -25,7 +25,7 @@ CASES = {
             {"input": "Why?", "output": "x", "output_concept": "dates", "category": "positive"},
             {"input": "How?", "output": "y", "output_concept": "EEEEE", "category": "negative"},
         ],
-        {"Why?": "dates", "How?": "no concept"},
+        {"x": "dates", "y": "no concept"},
     ),
     "ibm responses": (
         "r.json",
@@ -56,6 +56,23 @@ def test_a_layout_is_read_into_texts_and_labels(name, data, wanted, tmp_path):
 def test_a_csv_with_text_and_label_is_read(tmp_path):
     (tmp_path / "r.csv").write_text("text,label\na cat,animal\na mat,thing\n", "utf-8")
     assert [one.label for one in read_prompts(tmp_path / "r.csv").examples] == ["animal", "thing"]
+
+
+@pytest.mark.parametrize("ending", ["tsv", "txt"])
+def test_columns_divided_by_tabs_are_read(ending, tmp_path):
+    rows = [f"a {thing} {n}\t{thing}" for n in range(4) for thing in ("cat", "mat")]
+    (tmp_path / f"r.{ending}").write_text("\n".join(rows), "utf-8")
+    found = read_prompts(tmp_path / f"r.{ending}")
+    assert [(one.text, one.label) for one in found.examples[:2]] == [("a cat 0", "cat"), ("a mat 0", "mat")]
+
+
+def test_what_is_no_file_of_prompts_is_told_what_would_be(tmp_path):
+    with pytest.raises(UserError, match="neither a bundled set of prompts") as refused:
+        read_prompts(tmp_path / "movies.zip")
+    assert "Bundled are sad_turn" in refused.value.hint
+    (tmp_path / "r.csv").write_text("statement,label\na cat,1\n", "utf-8")
+    with pytest.raises(UserError, match="must have a text called 'text'; it has 'statement', 'label'"):
+        read_prompts(tmp_path / "r.csv")
 
 
 def test_axbench_is_read_from_parquet(tmp_path):

@@ -20,7 +20,7 @@ from ui.changes import change_words
 from ui.controller_choice import about, import_zip
 from ui.controller_job import CONTROLLER, controller_recipe, kept_upload
 from ui.controller_pictures import dose_figure, prompts_figure, reliability_figure
-from ui.controller_scores import budget_rows
+from ui.controller_scores import budget_rows, fluency_rows
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
 AT = {"mean": 0.2, "low": 0.1, "high": 0.3}
@@ -29,6 +29,7 @@ SYSTEM = {
     "doses": [{"dose": 1.0, "effect": AT, "side_effect": {"mean": 0.05, "low": 0.0, "high": 0.1}}],
     "at_budget": [AT, AT],
     "reached": [True, False],
+    "written": [{"dose": n, "perplexity_ratio": AT, "repetition": 0.0, "fluency": 1.5} for n in (0.5, 1.0)],
 }
 DECISION = {"raw": 0.9, "s": 0.9, "probability": 0.9, "weights": [0.5, 0.4, 0.3]}
 SCORES = {
@@ -37,12 +38,16 @@ SCORES = {
     "ece": 0.1,
     "brier": 0.2,
     "bins": [{"low": 0.0, "high": 0.1, "n": 4, "said": 0.05, "true": 0.25}],
+    "compared": [
+        {"name": "mine", "variant": "paper", "inputs": ["blocks.2.hook_resid_post"], "auroc_interval": AT}
+        | {"ece": 0.1, "brier": 0.2}
+    ],
     "systems": [SYSTEM],
     "prompts": [
         {"text": "the cat was <b>sad</b>", "is_target": True, "decision": DECISION},
         {"text": "the bear sat", "is_target": False, "decision": {**DECISION, "s": 0.1}},
     ],
-    "facts": {"n_targets": 1, "n_others": 1, "held_out": "some", "budgets": [0.02, 0.05]},
+    "facts": {"n_targets": 1, "n_others": 1, "held_out": "some", "budgets": [0.02, 0.05], "n_written": 32},
 }
 
 
@@ -182,7 +187,10 @@ def test_pictures_hold_the_numbers_of_the_scores():
     assert "&lt;b&gt;" in figure.data[0].text[0]
     assert list(dose_figure([SYSTEM], 0.2).data[0].x) == [0.0, 0.05]
     assert list(reliability_figure(SCORES["bins"]).data[1].y) == [0.25]
-    assert budget_rows([SYSTEM], [0.02, 0.05])["KL 0.05"] == ["+0.200 (+0.100 to +0.300) *", "0"]
+    rows = budget_rows([SYSTEM], [0.02, 0.05], SCORES["compared"])
+    assert rows["KL 0.05"] == ["+0.200 (+0.100 to +0.300) *", "0"]
+    assert (rows["reads"], rows["AUROC of s"]) == (["block 2", "–"], ["0.200 (0.100 to 0.300)", "–"])
+    assert fluency_rows([SYSTEM], [0.02, 0.05])["KL 0.05"] == ["× 0.2 (0.1 to 0.3) * · 1.50 of 2"]
 
 
 def test_a_controller_among_the_changes_is_told_by_its_name(tmp_path):

@@ -8,8 +8,8 @@ from streamlit.testing.v1 import AppTest
 
 from capture.errors import UserError
 from capture.intervention import operator_from_recipe
+from sae.training_curve import write_curve
 from steering.concepts import write_concepts
-from steering.hypernetwork_curve import write_curve
 from steering.methods.hypernetwork import SteerBySentence
 from steering.sentence_vector import sentence_vector
 from steering.shelf import find_shelved

@@ -189,6 +189,11 @@ function revealIn(list, box) {
   }
 }
 
+/** Whether two places of two numbers each, null for none, are the same. */
+function isSamePlace(a, b) {
+  return a === b || (a !== null && b !== null && a[0] === b[0] && a[1] === b[1]);
+}
+
 /** The pin as seen here and as the server last said it; what was sent and comes back late does not move it. */
 function makePin(isSame, send) {
   const SENT_LIVES_MS = 5000;
@@ -242,4 +247,41 @@ function headerRow(names) {
   const head = create("thead");
   head.append(row);
   return head;
+}
+
+/** Does what a component has for the key that was pressed, unless the key is part of a shortcut. */
+function actOnKey(event, moves) {
+  if (event.ctrlKey || event.metaKey || event.altKey || !moves[event.key]) return;
+  event.preventDefault();
+  event.stopPropagation();
+  moves[event.key]();
+}
+
+/** What keys do on boxes of text, where the one at a place has the keyboard. */
+function textMoves(boxes, at, { go, toggle, unpin }) {
+  return {
+    ArrowRight: () => go(at + 1),
+    ArrowLeft: () => go(at - 1),
+    ArrowDown: () => go(lineStep(boxes, at, 1)),
+    ArrowUp: () => go(lineStep(boxes, at, -1)),
+    Home: () => go(0),
+    End: () => go(boxes.length - 1),
+    Enter: () => toggle(at),
+    " ": () => toggle(at),
+    Escape: unpin,
+  };
+}
+
+/** The function that Streamlit calls at each run: one instance a root, made by `make`, until its place is gone. */
+function oneEachRoot(make) {
+  const made = new WeakMap();
+  return ({ data, parentElement, setTriggerValue }) => {
+    if (!made.has(parentElement)) made.set(parentElement, make(parentElement));
+    const one = made.get(parentElement);
+    one.update(data, setTriggerValue);
+    return () => {
+      one.dispose();
+      made.delete(parentElement);
+    };
+  };
 }

@@ -1,6 +1,5 @@
 // Heat grid: rows (layer 0 at the bottom) by columns (tokens, left to right) on a canvas, one cell pinned.
 
-const grids = new WeakMap();
 const ARROW_WAIT_MS = 150;
 const MIN_CELL = 6;
 const MAX_CELL = 96;
@@ -10,10 +9,6 @@ const ROW_LABEL_HEIGHT = 14;
 const GAP_FROM = 10;
 const MAX_CANVAS = 16000;
 const TABLE_COLUMNS = 64;
-
-function isSameCell(a, b) {
-  return a === b || (a !== null && b !== null && a[0] === b[0] && a[1] === b[1]);
-}
 
 /** A canvas with one pixel a cell, the last row of values on top; a cell without a value stays clear. */
 function cellImage(values, n_rows, n_columns, scale) {
@@ -36,7 +31,7 @@ function makeGrid(root) {
   const [scroller, sheet, canvas, details] = [".scroller", ".sheet", "canvas", "details"].map(find);
   const tooltip = makeTooltip(section);
   let send = () => {};
-  const pin = makePin(isSameCell, (cell) => send("pin", { cell }));
+  const pin = makePin(isSamePlace, (cell) => send("pin", { cell }));
   let data = null;
   let values = null;
   let ranking = null;
@@ -82,7 +77,7 @@ function makeGrid(root) {
 
   function mark() {
     place(find(".cursor.pin"), pin.get());
-    place(find(".cursor.at"), isSameCell(cursor, pin.get()) ? null : cursor);
+    place(find(".cursor.at"), isSamePlace(cursor, pin.get()) ? null : cursor);
     labelRows();
     labelColumns();
   }
@@ -196,7 +191,7 @@ function makeGrid(root) {
   }
 
   function toggle(at) {
-    setPin(isSameCell(at, pin.get()) ? null : at);
+    setPin(isSamePlace(at, pin.get()) ? null : at);
   }
 
   function go(row, column) {
@@ -210,9 +205,8 @@ function makeGrid(root) {
   }
 
   function onKey(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
     const [row, column] = pin.get() ?? cursor ?? [0, 0];
-    const moves = {
+    actOnKey(event, {
       ArrowRight: () => go(row, column + 1),
       ArrowLeft: () => go(row, column - 1),
       ArrowUp: () => go(row + 1, column),
@@ -224,11 +218,7 @@ function makeGrid(root) {
       Enter: () => toggle([row, column]),
       " ": () => toggle([row, column]),
       Escape: () => setPin(null),
-    };
-    if (!moves[event.key]) return;
-    event.preventDefault();
-    event.stopPropagation();
-    moves[event.key]();
+    });
   }
 
   function tableWindow() {
@@ -267,7 +257,7 @@ function makeGrid(root) {
   canvas.addEventListener("pointermove", (event) => {
     const at = cellUnder(event);
     if (at === null) return;
-    place(find(".cursor.at"), isSameCell(at, pin.get()) ? null : at);
+    place(find(".cursor.at"), isSamePlace(at, pin.get()) ? null : at);
     showTip(at);
   });
   canvas.addEventListener("pointerleave", () => {
@@ -311,7 +301,7 @@ function makeGrid(root) {
     pin.hear(data.pinned);
     drawn = "";
     layout();
-    if (pin.get() !== null && !isSameCell(before, pin.get())) reveal(pin.get());
+    if (pin.get() !== null && !isSamePlace(before, pin.get())) reveal(pin.get());
     fillTable();
   }
 
@@ -319,14 +309,8 @@ function makeGrid(root) {
     observer.disconnect();
     pin.dispose();
     tooltip.dispose();
-    grids.delete(root);
   }
   return { update, dispose };
 }
 
-export default function ({ data, parentElement, setTriggerValue }) {
-  if (!grids.has(parentElement)) grids.set(parentElement, makeGrid(parentElement));
-  const grid = grids.get(parentElement);
-  grid.update(data, setTriggerValue);
-  return grid.dispose;
-}
+export default oneEachRoot(makeGrid);

@@ -1,13 +1,8 @@
 // Text panes: the same prompt written on several times, each token on its heat, the likeliest tokens at hand.
 
-const paneSets = new WeakMap();
 const PANE_WAIT_MS = 150;
 const HELD_PX = 160;
 const SCALE = { log: false, diverging: false };
-
-function samePlace(a, b) {
-  return a === b || (a !== null && b !== null && a[0] === b[0] && a[1] === b[1]);
-}
 
 /** The likeliest tokens of the clean and of the steered model side by side, with their log-probabilities. */
 function topsTable(top, own) {
@@ -36,7 +31,7 @@ function makePanes(root) {
   const details = section.querySelector("details");
   const tooltip = makeTooltip(section);
   let send = () => {};
-  const pin = makePin(samePlace, (place) => send("pin", { place }));
+  const pin = makePin(isSamePlace, (place) => send("pin", { place }));
   let data = null;
   let scale = null;
   let shown = [];
@@ -150,7 +145,7 @@ function makePanes(root) {
   }
 
   function toggle(place) {
-    pin.set(samePlace(pin.get(), place) ? null : place);
+    pin.set(isSamePlace(pin.get(), place) ? null : place);
     mark();
   }
 
@@ -169,24 +164,14 @@ function makePanes(root) {
 
   function onKey(event) {
     const place = placeOf(event);
-    if (place === null || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (place === null) return;
     const [number, at] = place;
-    const { boxes } = shown[number];
-    const moves = {
-      ArrowRight: () => go(number, at + 1),
-      ArrowLeft: () => go(number, at - 1),
-      ArrowDown: () => go(number, lineStep(boxes, at, 1)),
-      ArrowUp: () => go(number, lineStep(boxes, at, -1)),
-      Home: () => go(number, 0),
-      End: () => go(number, boxes.length - 1),
-      Enter: () => toggle(place),
-      " ": () => toggle(place),
-      Escape: () => pin.get() !== null && toggle(pin.get()),
+    const acts = {
+      go: (step) => go(number, step),
+      toggle: () => toggle(place),
+      unpin: () => pin.get() !== null && toggle(pin.get()),
     };
-    if (!moves[event.key]) return;
-    event.preventDefault();
-    event.stopPropagation();
-    moves[event.key]();
+    actOnKey(event, textMoves(shown[number].boxes, at, acts));
   }
 
   function fillTable() {
@@ -239,14 +224,8 @@ function makePanes(root) {
   function dispose() {
     pin.dispose();
     tooltip.dispose();
-    paneSets.delete(root);
   }
   return { update, dispose };
 }
 
-export default function ({ data, parentElement, setTriggerValue }) {
-  if (!paneSets.has(parentElement)) paneSets.set(parentElement, makePanes(parentElement));
-  const panes = paneSets.get(parentElement);
-  panes.update(data, setTriggerValue);
-  return panes.dispose;
-}
+export default oneEachRoot(makePanes);

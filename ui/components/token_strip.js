@@ -1,6 +1,5 @@
 // Token strip: each token on its heat, one of them pinned.
 
-const strips = new WeakMap();
 const ARROW_WAIT_MS = 150;
 
 function makeStrip(root) {
@@ -86,22 +85,9 @@ function makeStrip(root) {
 
   function onKey(event) {
     const at = positionOf(event);
-    if (at < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
-    const moves = {
-      ArrowRight: () => go(at + 1),
-      ArrowLeft: () => go(at - 1),
-      ArrowDown: () => go(lineStep(boxes, at, 1)),
-      ArrowUp: () => go(lineStep(boxes, at, -1)),
-      Home: () => go(0),
-      End: () => go(boxes.length - 1),
-      Enter: () => toggle(at),
-      " ": () => toggle(at),
-      Escape: () => pin.get() !== null && toggle(pin.get()),
-    };
-    if (!moves[event.key]) return;
-    event.preventDefault();
-    event.stopPropagation();
-    moves[event.key]();
+    if (at < 0) return;
+    const unpin = () => pin.get() !== null && toggle(pin.get());
+    actOnKey(event, textMoves(boxes, at, { go, toggle, unpin }));
   }
 
   function fillTable() {
@@ -155,14 +141,8 @@ function makeStrip(root) {
   function dispose() {
     pin.dispose();
     tooltip.dispose();
-    strips.delete(root);
   }
   return { update, dispose };
 }
 
-export default function ({ data, parentElement, setTriggerValue }) {
-  if (!strips.has(parentElement)) strips.set(parentElement, makeStrip(parentElement));
-  const strip = strips.get(parentElement);
-  strip.update(data, setTriggerValue);
-  return strip.dispose;
-}
+export default oneEachRoot(makeStrip);

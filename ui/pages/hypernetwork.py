@@ -100,7 +100,7 @@ def _evaluation(one: "Shelved") -> None:
 
 
 def _training(one: "Shelved") -> None:
-    from steering.hypernetwork_curve import read_curve
+    from sae.training_curve import read_curve
 
     points = read_curve(one.folder)
     left, right = st.columns([3, 2], gap="medium")

@@ -10,6 +10,7 @@ from ui import latent_card as card
 from ui import latent_effect as effects
 from ui import latent_pictures as pictures
 from ui import resources, state
+from ui.drawn import show
 from ui.figures import latents as figures
 from ui.figures.latent_place import Place, latents_at, shown
 from ui.frozen import bounded
@@ -52,7 +53,7 @@ def _places(report: Report) -> None:
     with main:
         if place.pos is None:
             for picture in figures.of_a_set(report):
-                pictures.show(picture)
+                show(picture)
         else:
             _token(report, place)
     with side:
@@ -90,7 +91,7 @@ def _below(report: Report, place: Place, found: "LatentCard | None") -> None:
         effects.own_text(report, place.latent)
     if place.pos is not None:
         with st.expander("What the SAE leaves out, token by token"):
-            pictures.show(figures.reconstruction(report, place))
+            show(figures.reconstruction(report, place))
 
 
 @st.fragment

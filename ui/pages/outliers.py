@@ -8,6 +8,7 @@ from analysis.report import Report
 from ui import outlier_pictures as pictures
 from ui import outlier_words as words
 from ui import state
+from ui.drawn import show
 from ui.figures import outliers as figures
 from ui.frozen import bounded
 from ui.style import AFTER_SIDE
@@ -40,7 +41,7 @@ def _one_text(report: Report) -> None:
     with side:
         pictures.cell_words(report, place)
         _choose_dimension(place)
-        pictures.show(figures.top_dimensions(report, place))
+        show(figures.top_dimensions(report, place))
     with after_side:
         pictures.dimension_elsewhere(report, place)
     _layer_pictures(report, place.layer)

@@ -8,7 +8,7 @@ import streamlit as st
 from analysis.report import Report
 from analysis.spec import Spec
 from ui import state
-from ui.components import token_strip
+from ui.drawn import show, show_strip
 from ui.figures import sae_quality as figures
 from ui.figures import sae_quality_parts as parts
 from ui.figures.latents import about
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from ui.shell import Context
 
 TITLE = "SAE quality"
-CONFIG = {"displayModeBar": False}
 NO_GRID = (
     "No grid of small runs of this model and hook point is on this machine. python cli.py sae scaling --text FOLDER "
     "trains one, nine SAEs by default, and it appears here."
@@ -58,17 +57,7 @@ def render(report: Report, context: "Context") -> None:
 def _tokens(report: Report) -> None:
     """Everything that a pin changes: a click redraws this and nothing else."""
     drawn = parts.strip(report, state.pins())
-    assert drawn is not None  # only a text comes here
-    token_strip(
-        drawn.tokens,
-        drawn.values,
-        key="sae-quality-strip",
-        label=drawn.label,
-        unit=drawn.unit,
-        pinned=drawn.pinned,
-        on_pin=lambda pos: state.pin(pos=pos),
-        diverging=True,
-    )
+    show_strip(drawn, "sae-quality-strip", drawn and drawn.pinned, lambda pos: state.pin(pos=pos))
     _side_by_side(figures.by_token(report, state.pins()), "")
 
 
@@ -91,7 +80,7 @@ def _beside(report: Report) -> None:
     st.markdown("### L0 against loss recovered")
     drawn = figures.beside(report)
     for picture in drawn:
-        _show(picture)
+        show(picture)
     if drawn:
         _table(parts.BESIDE, parts.beside_rows(report), "beside")
     else:
@@ -111,7 +100,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], name: str) -> 
 def _section(title: str, pictures: Sequence[Picture], where_none: str) -> None:
     st.markdown(f"### {plain(title)}")
     for picture in pictures:
-        _show(picture)
+        show(picture)
     if not pictures:
         caption(where_none)
 
@@ -119,11 +108,6 @@ def _section(title: str, pictures: Sequence[Picture], where_none: str) -> None:
 def _side_by_side(pictures: Sequence[Picture], where_none: str) -> None:
     for column, picture in zip(st.columns(2, gap="medium") if pictures else (), pictures, strict=False):
         with column:
-            _show(picture)
+            show(picture)
     if not pictures:
         caption(where_none)
-
-
-def _show(picture: Picture) -> None:
-    st.plotly_chart(picture.figure, key=picture.name, config=CONFIG)
-    caption(picture.caption)

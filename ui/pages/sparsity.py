@@ -9,6 +9,7 @@ from analysis.report import Report
 from analysis.spec import Spec, to_code
 from ui import resources, state
 from ui import sparsity_pictures as pictures
+from ui.drawn import show
 from ui.figures import sparsity as figures
 from ui.figures import sparsity_parts as parts
 from ui.figures.sparsity_neurons import frequencies, specialised
@@ -34,7 +35,7 @@ def render(report: Report, context: "Context") -> None:
         _methods(report)
     if report.spec.text_set:
         st.markdown("### Neurons that few texts need")
-        pictures.show(specialised(report))
+        show(specialised(report))
     writing(report)
     left, right = st.columns([3, 2], gap="medium")
     with left:
@@ -104,11 +105,11 @@ def _places(report: Report) -> None:
         after_side = st.container(key=AFTER_SIDE)
     with side:
         pictures.cell_words(report, place)
-        pictures.show(figures.layers(report, place))
+        show(figures.layers(report, place))
     with after_side:
         st.markdown("### How often a neuron is kept")
         st.markdown(plain(" ".join(parts.neurons(report))))
-        pictures.show(frequencies(report, place.layer))
+        show(frequencies(report, place.layer))
 
 
 @st.fragment
@@ -128,10 +129,10 @@ def _methods(report: Report) -> None:
             "is the bound that a perfect predictor of the weak set would reach.",
             **state.bind("sparsity.oracle", is_oracle, lambda one: state.pin(oracle=one or None)),
         )
-        pictures.show(figures.frontier(report, is_oracle))
+        show(figures.frontier(report, is_oracle))
     with right:
         st.markdown("### What the neurons are worth")
-        pictures.show(figures.curve(report))
+        show(figures.curve(report))
 
 
 def _pair(report: Report, context: "Context") -> None:

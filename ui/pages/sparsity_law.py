@@ -7,15 +7,14 @@ import streamlit as st
 from analysis.report import Report
 from analysis.spec import Spec
 from ui import resources, state
+from ui.drawn import show
 from ui.figures import sparsity_law as figures
-from ui.figures.picture import Picture
 from ui.widgets import option_widget
 from ui.words import caption, plain
 
 if TYPE_CHECKING:
     from ui.shell import Context
 
-CONFIG = {"displayModeBar": False}
 TEXT_SET = "tour"
 
 
@@ -41,21 +40,16 @@ def render(report: Report, context: "Context") -> None:
     st.markdown(f"**{plain(report.numbers['trend'])}**  \n{plain(report.numbers['sentence'])}")
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        _show(figures.law(report))
+        show(figures.law(report))
     with right:
-        _show(figures.layers(report))
+        show(figures.layers(report))
     left, right = st.columns([3, 2], gap="medium")
     with left:
         st.markdown("### Beside the published laws")
-        _show(figures.published(report))
+        show(figures.published(report))
     with right:
         for table in figures.tables(report):
             st.markdown(f"### {table.title}")
             columns = zip(table.columns, zip(*table.rows, strict=True), strict=True)
             st.dataframe({name: list(cells) for name, cells in columns}, hide_index=True, key=f"law-{table.title}")
             caption(table.caption)
-
-
-def _show(picture: Picture) -> None:
-    st.plotly_chart(picture.figure, key=picture.name, config=CONFIG)
-    caption(picture.caption)
