@@ -34,6 +34,11 @@ SCOPE_WORDS = {
     "ranges": "acts at some positions alone",
 }
 AT_EVERY_TOKEN = "in a file of vectors it is added at every token."
+BY_PROMPT = {
+    "controller": "reads each prompt and decides how strongly it acts",
+    "hypernetwork": "makes a vector for each prompt anew",
+}
+"""Changes that no vector can stand for, since they are another one for each prompt."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,8 @@ def refusal(one: Intervention) -> str:
 
 def not_an_addition(change: Any) -> str:
     """Why a change of another kind cannot be a vector."""
+    if change.kind in BY_PROMPT:
+        return f"{BY_PROMPT[change.kind]}, which no file of vectors can say: its own folder in the bundle has it whole."
     return f"is of kind {change.kind.replace('_', ' ')}, which no vector that is added can stand for: it is left out."
 
 
