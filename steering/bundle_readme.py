@@ -85,8 +85,8 @@ python apply_steering.py MODEL_FOLDER "Once upon a time" 40
 ```
 
 or, in a program, `with steering(model, prompt_ids): model.generate(prompt_ids)`. It reads `steps.json` and
-`steps.safetensors`, knows scopes, schedules, projection, replacing, clamping and controllers too, and imports nothing of
-Steerscope.
+`steps.safetensors`, knows scopes, schedules, projection, replacing, clamping and controllers too, and imports nothing
+of Steerscope.
 """
 CARRIED = """\
 ## What the recipe names
@@ -161,7 +161,9 @@ def _sweep(found: Mapping[str, Any], model: str) -> str:
     knee, pairs, prompts = found["knee"], found["pairs"], found["prompts"]
     counted = f"{prompts['n_choosing']:,} prompts chose, {prompts['n_reported']:,} are reported"
     if pairs is not None:
-        counted = f"{pairs['n_choosing']:,} pairs of {pairs['title']!r} and {counted}, with {pairs['n_reported']:,} pairs"
+        counted = (
+            f"{pairs['n_choosing']:,} pairs of {pairs['title']!r} and {counted}, with {pairs['n_reported']:,} pairs"
+        )
     words = SWEEP.format(
         tuned=found["tuned"],
         model=model,

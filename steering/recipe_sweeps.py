@@ -29,14 +29,26 @@ class RecipeSweep:
     tuning: Tuning
     standing: Point
 
+    def words(self) -> str:
+        """What was tuned on what, how many points there are, and what they chose."""
+        plan, found = self.plan, self.tuning
+        pairs = "without pairs" if plan.contrast is None else f"on {plan.contrast.title!r}"
+        knee = "no knee" if found.knee is None else f"knee {found.knee.strength:g}"
+        return f"a sweep of {self.tuned}, {pairs}: {len(found.doses):,} points, {knee} ({plan.unit})"
+
+    @property
+    def tuned(self) -> str:
+        """What was tuned."""
+        return "all steps together" if self.plan.step is None else f"step {self.plan.step + 1}"
+
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON: what was tuned, on which pairs and prompts, the KL budget, the knee, every dose with intervals."""
+        """Plain JSON: what was tuned on what, in which halves, KL budget, knee, and every dose with its intervals."""
         plan, found = self.plan, self.tuning
         facts, contrast = found.facts, plan.contrast
         pairs = None if contrast is None else {"title": contrast.title, "digest": contrast.digest()}
         texts = hashlib.sha256(json.dumps(plan.prompts).encode()).hexdigest()[:20]
         return {
-            "tuned": "all steps together" if plan.step is None else f"step {plan.step + 1}",
+            "tuned": self.tuned,
             "unit": plan.unit,
             "halves": HALVES,
             "pairs": None if pairs is None else pairs | _parts(facts, "pairs"),
@@ -63,9 +75,7 @@ def recipe_sweeps(
     return tuple(found[:MOST])
 
 
-def _sweeps(
-    store: ActivationStore, recipe: Sequence[Recipe], fingerprint: str, dtype: str
-) -> Iterator[RecipeSweep]:
+def _sweeps(store: ActivationStore, recipe: Sequence[Recipe], fingerprint: str, dtype: str) -> Iterator[RecipeSweep]:
     for sweep, data in plans_of(store).items():
         try:
             plan = replace(TunePlan.from_json(json.loads(data)), recipe=tuple(dict(one) for one in recipe))
