@@ -111,9 +111,14 @@ def write_bundle(bundle: Bundle, folder: Path) -> None:
 
 def bundle_zip(bundle: Bundle) -> bytes:
     """The bundle in one archive; equal bundles give equal bytes."""
+    return zipped(bundle.files)
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """Files in one archive, all of one date."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, data in bundle.files.items():
+        for name, data in files.items():
             file.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
     return archive.getvalue()
 
