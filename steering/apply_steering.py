@@ -204,7 +204,9 @@ def main(model_name: str, prompt: str, n_tokens: int = 40) -> str:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model_name)
-    model = AutoModelForCausalLM.from_pretrained(model_name).eval()
+    # Steps were measured in this precision; in another one rounding leads to other texts.
+    precision = getattr(torch, json.loads((HERE / "steps.json").read_text("utf-8"))["dtype"])
+    model = AutoModelForCausalLM.from_pretrained(model_name).to(precision).eval()
     ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False).input_ids
     if tokenizer.bos_token_id is not None:
         ids = torch.cat([torch.tensor([[tokenizer.bos_token_id]]), ids], dim=1)

@@ -99,7 +99,7 @@ CARRIED = """\
 HOLDS = {
     "controllers": "safetensors and a manifest with the formula that they mean; `apply_steering.py` reads it",
     "hypernetworks": "safetensors and a manifest; Steerscope makes vectors of sentences with it",
-    "saes": "an SAE whose latents the recipe changes; the manifest beside it says its layout",
+    "saes": "an SAE whose latents the recipe changes, in the layout that it was opened in",
     "vectors": "what a step was made from: vectors as fitted, pairs, options and scores",
 }
 SWEEP = """\
@@ -183,7 +183,9 @@ def _point(found: Mapping[str, Any], unit: str) -> str:
 def _made_from(steps: Sequence[Mapping[str, Any]]) -> str:
     lines = ["## What it was made from\n"]
     for step in steps:
-        words = [f"- {step['name']}: {step.get('method') or step['kind']}"]
+        words = [f"- {step['name']}: {(step.get('method') or step['kind']).replace('_', ' ')}"]
+        if "origin" in step:
+            words.append(f"from {step['origin']}")
         if sentence := step.get("sentence"):
             words.append(f"from the sentence {sentence!r}")
         if "strength" in step:

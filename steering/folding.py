@@ -87,14 +87,18 @@ def fold(interventions: Sequence[Intervention]) -> Folded:
 
 def step_title(one: Intervention, place: int) -> str:
     """What to call an entry of a recipe: its name in one line, or its number and kind."""
-    name = " ".join(one.name.split()) if isinstance(one, Step) else ""
-    return name or f"Entry {place} ({one.recipe()['kind'].replace('_', ' ')})"
+    return _own_name(one) or f"Entry {place} ({one.recipe()['kind'].replace('_', ' ')})"
+
+
+def _own_name(one: Intervention) -> str:
+    """The name that a person gave a step, or the sentence that it is of, in one line; "" for anything else."""
+    return " ".join(str(getattr(one, "name", "") or getattr(one, "sentence", "")).split())
 
 
 def step_name(one: Intervention, place: int) -> str:
     """What to call it in a sentence."""
     title = step_title(one, place)
-    return repr(title) if isinstance(one, Step) and one.name.strip() else title
+    return repr(title) if _own_name(one) else title
 
 
 def refusal(one: Intervention) -> str:

@@ -70,7 +70,8 @@ def script_of(
             key = f"{len(steps)}"
             spelled, tensors[key] = _spelled(one, change)
             steps.append({"step": step_name(one, place), "tensor": key, **spelled})
-    data = {"model": session.name, "special_tokens": sorted(session.special_tokens), "steps": steps}
+    data = {"model": session.name, "dtype": session.dtype, "special_tokens": sorted(session.special_tokens)}
+    data["steps"] = steps
     files = {STEPS: (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode(), TENSORS: save(tensors)}
     return Script(files, tuple(dict.fromkeys(refused)))
 
