@@ -70,7 +70,7 @@ def make_bundle(
         raise UserError("A bundle is made from at least one change; the recipe has none.", "Add a step to it.")
     session.check_interventions(interventions)
     session.logits((0,), interventions)
-    carried, too_large = carried_of(interventions)
+    carried, not_carried = carried_of(interventions)
     plain = spoken(interventions, session)
     folded = fold(plain)
     name = name or step_title(audible(interventions)[0], 1)
@@ -80,7 +80,7 @@ def make_bundle(
     rows = [step_row(one, place) for place, one in enumerate(interventions, 1)]
     foreign_ones = [words for row in rows if (words := foreign(row, session))]
     warnings = tuple(
-        dict.fromkeys((*foreign_ones, *folded.caveats, *folded.refused, *left_out, *script.refused, *too_large))
+        dict.fromkeys((*foreign_ones, *folded.caveats, *folded.refused, *left_out, *script.refused, *not_carried))
     )
     files = {file: data for one in by_format.values() for file, data in one.items()} | script.files
     files[SCRIPT] = Path(apply_steering.__file__).read_bytes()

@@ -16,6 +16,8 @@ from typing import Any
 from capture.errors import UserError
 from capture.intervention import Intervention
 from sae.shelf import find_shelved as find_sae
+from steering.folding import changes_of, step_name
+from steering.methods.logit_shift import LogitShift
 from steering.shelf import Shelved, files_of, find_shelved
 
 SOURCE = "source"
@@ -62,7 +64,7 @@ class Carried:
 
 
 def carried_of(interventions: Sequence[Intervention]) -> tuple[tuple[Carried, ...], tuple[str, ...]]:
-    """What a recipe names, and a sentence for each thing that is too large to be carried.
+    """What a recipe names, and a sentence for each thing that is not carried: too large, or a model.
 
     Raises UserError where something that it cannot do without is not on the shelf.
     """
@@ -78,7 +80,14 @@ def carried_of(interventions: Sequence[Intervention]) -> tuple[tuple[Carried, ..
         for one in found.values()
         if one.n_bytes > MAX_BYTES
     )
-    return kept, too_large
+    models = tuple(
+        f"{step_name(one, place)} names the models {change.tuned} and {change.untuned}: no bundle carries a model, so "
+        "they must be where the recipe is opened."
+        for place, one in enumerate(interventions, 1)
+        for change in changes_of(one)
+        if isinstance(change, LogitShift)
+    )
+    return kept, (*too_large, *models)
 
 
 def named_in(recipe: Any) -> Iterator[tuple[str, str]]:
