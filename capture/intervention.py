@@ -233,7 +233,7 @@ def operator_from_recipe(recipe: Recipe) -> Intervention:
         raise UserError(f"No intervention is of kind {str(kind)[:40]!r}.", f"Choose one of: {', '.join(known)}.")
     try:
         made: Intervention = known[kind].from_recipe(recipe)
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         message = f"The {kind} recipe cannot be read: {repr(error)[:200]}."
         raise UserError(message, "Export it again where it was made.") from error
     return made

@@ -1,4 +1,4 @@
-"""Steer a transformers model with the steps that lie beside this file (steps.json, steps.safetensors).
+"""Steer a transformers model with the steps that lie beside this file: steps.json, steps.safetensors, controllers/.
 
     python apply_steering.py MODEL_FOLDER "Once upon a time" 40
 
@@ -38,16 +38,67 @@ def steering(model: Any, prompt_ids: torch.Tensor, folder: Path = HERE) -> Itera
     spelled = json.loads((folder / "steps.json").read_text("utf-8"))
     tensors = load_file(folder / "steps.safetensors")
     prompt, special = prompt_ids.flatten().tolist(), frozenset(spelled["special_tokens"])
+    steps = list(_steps(model, prompt_ids, spelled["steps"], tensors, folder))
     first = {"pos": 0}
     handles = [model.register_forward_pre_hook(_place_keeper(first), with_kwargs=True)]
     try:
-        for step in spelled["steps"]:
-            vector = tensors[step["tensor"]]
+        for step, vector in steps:
             handles.append(_attach(model, step, _changer(step, vector, first, prompt, special)))
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _steps(
+    model: Any, prompt_ids: torch.Tensor, steps: Sequence[dict[str, Any]], tensors: dict[str, torch.Tensor], home: Path
+) -> Iterator[tuple[dict[str, Any], torch.Tensor]]:
+    """Each step with its vector; a controller is what it decides on this prompt."""
+    for step in steps:
+        if "controller" in step:
+            yield from decided(model, prompt_ids, step, home / step["controller"])
+        else:
+            yield step, tensors[step["tensor"]]
+
+
+def decided(
+    model: Any, prompt_ids: torch.Tensor, step: dict[str, Any], folder: Path
+) -> Iterator[tuple[dict[str, Any], torch.Tensor]]:
+    """What a controller adds behind this prompt: it reads a clean run of it, once (the formula is in its manifest)."""
+    told = json.loads((folder / "manifest.json").read_text("utf-8"))
+    net = load_file(folder / "controller.safetensors")
+    x = _inputs(model, prompt_ids, [int(name.split(".")[1]) for name in told["inputs"]])
+    out = (((x - net["mean"]) / net["std"]) @ net["W_1"] + net["b_1"]).relu() @ net["W_2"] + net["b_2"]
+    s = {"raw": out[0], "clamp": out[0].clamp(0, 1), "sigmoid": out[0].sigmoid()}[step["output"]]
+    weights = out[1:].sigmoid() if told["facts"]["variant"] != "fixed" else torch.full_like(out[1:], 0.5)
+    for place, block in enumerate(told["layers"]):
+        direction = net["directions"][place]
+        if step["unit"] == "relative":
+            direction = net["mean_norms"][place] * direction / direction.norm()
+        behind = {"operator": "add", "block": block, "site": "resid_post", "from_pos": prompt_ids.numel()}
+        everywhere = {"scope": {"kind": "all", "ranges": []}, "schedule": {"kind": "constant"}}
+        yield {**behind, **everywhere}, s * weights[place] * step["strength"] * direction
+
+
+def _inputs(model: Any, prompt_ids: torch.Tensor, blocks: Sequence[int]) -> torch.Tensor:
+    """The outputs of some blocks at the last token of the prompt, end to end, in a run without changes."""
+    seen: dict[int, torch.Tensor] = {}
+
+    def keep(block: int) -> Callable[..., None]:
+        def hook(_module: Any, _given: Any, output: Any) -> None:
+            rows = output[0] if isinstance(output, tuple) else output
+            seen[block] = rows.reshape(-1, rows.shape[-1])[-1].float().cpu()
+
+        return hook
+
+    handles = [_first_of(model, BLOCKS)[block].register_forward_hook(keep(block)) for block in blocks]
+    try:
+        with torch.no_grad():
+            model(prompt_ids)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return torch.cat([seen[block] for block in blocks])
 
 
 def _place_keeper(first: dict[str, int]) -> Callable[..., None]:
@@ -153,7 +204,9 @@ def main(model_name: str, prompt: str, n_tokens: int = 40) -> str:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model_name)
-    model = AutoModelForCausalLM.from_pretrained(model_name).eval()
+    # Steps were measured in this precision; in another one rounding leads to other texts.
+    precision = getattr(torch, json.loads((HERE / "steps.json").read_text("utf-8"))["dtype"])
+    model = AutoModelForCausalLM.from_pretrained(model_name).to(precision).eval()
     ids = tokenizer(prompt, return_tensors="pt", add_special_tokens=False).input_ids
     if tokenizer.bos_token_id is not None:
         ids = torch.cat([torch.tensor([[tokenizer.bos_token_id]]), ids], dim=1)

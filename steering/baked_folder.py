@@ -11,6 +11,7 @@ from capture.session import ModelSession
 from capture.written_file import write_file
 from steering.bake import TOLERANCE, bake, difference, plan_of
 from steering.bundle import recipe_object
+from steering.methods.hypernetwork import spoken
 
 RECIPE, README = "recipe.json", "README.md"
 WORDS = """\
@@ -35,6 +36,7 @@ def write_baked(
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"A baked model is a folder of its own; {folder} is not empty.", "Name another folder.")
     session.check_interventions(interventions)
+    interventions = spoken(interventions, session)
     plan = plan_of(interventions, session.shape.n_layers, every_token)
     model, tokenizer, _ = load_plain(name, device="cpu")
     before = model.config.to_dict()

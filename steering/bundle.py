@@ -1,9 +1,10 @@
 """Bundle: one folder that other tools can steer with, made from a recipe; equal recipes give equal bytes.
 
 1. The recipe is folded into vectors that are added (steering/folding.py), and proved on one token of the model.
-2. Each format of `steering.formats` writes those that it can carry; a script for plain transformers has the rest.
-3. `recipe.json` has all of it. `manifest.json` says from what everything was made, and has a checksum of each file.
-4. What a file cannot say, or leaves out, is a sentence in README.md, in the manifest, and in `warnings`.
+2. Each format of `steering.formats` writes those that it can carry; a script for plain transformers has more.
+3. `recipe.json` has all of it, and each thing of the shelf that it names lies beside it, whole (steering/carried.py).
+4. `manifest.json` says from what everything was made, how it scored, and has a checksum of each file.
+5. What a file cannot say, or leaves out, is a sentence in README.md, in the manifest, and in `warnings`.
 """
 
 import hashlib
@@ -23,20 +24,22 @@ from capture.session import ModelSession
 from capture.written_file import write_file
 from steering import apply_steering
 from steering.bundle_readme import readme
+from steering.bundle_steps import foreign, step_row
+from steering.carried import Carried, carried_of
 from steering.fitted import Fitted
 from steering.fitting import tokenizer_digest
 from steering.folding import Folded, as_output, fold, step_title, summed
-from steering.recipe import Step
+from steering.methods.hypernetwork import spoken
+from steering.recipe_sweeps import RecipeSweep
 from steering.script_steps import script_of
-from steering.shelf import find_shelved
 from steering.vector_file import VectorFile, formats
 from steering.vector_folder import MANIFEST, VECTORS, vector_manifest
 
-BUNDLE_VERSION = 1
+BUNDLE_VERSION = 2
+"""2 carries what the recipe names; what a reader of 1 looks for is where it was."""
 RECIPE_VERSION = 1
 RECIPE, README, SCRIPT = "recipe.json", "README.md", "apply_steering.py"
 NORMS = "strength, unit and layer weights are in the vectors: each is added once, as it is"
-UNKNOWN = "not on the shelf of the machine that wrote this"
 
 
 @dataclass(frozen=True)
@@ -46,38 +49,58 @@ class Bundle:
     name: str
     files: Mapping[str, bytes]
     warnings: tuple[str, ...]
+    carried: tuple[Carried, ...] = ()
+    """What of the shelf lies in it, in folders of their own."""
+
+    @property
+    def n_bytes(self) -> int:
+        """The size of all files together."""
+        return sum(map(len, self.files.values()))
 
 
-def make_bundle(session: ModelSession, interventions: Sequence[Intervention], name: str = "") -> Bundle:
-    """The bundle of a recipe for the model of the session.
+def make_bundle(
+    session: ModelSession, interventions: Sequence[Intervention], name: str = "", sweeps: Sequence[RecipeSweep] = ()
+) -> Bundle:
+    """The bundle of a recipe for the model of the session, with the sweeps of this very recipe.
 
-    Raises UserError for an empty recipe, a hook point that the model does not have, and a vector of another width.
+    Raises UserError for an empty recipe, a hook point that the model does not have, a vector of another width, and a
+    controller, hypernetwork or SAE that is not on the shelf.
     """
     if not audible(interventions):
         raise UserError("A bundle is made from at least one change; the recipe has none.", "Add a step to it.")
     session.check_interventions(interventions)
     session.logits((0,), interventions)
-    folded = fold(interventions)
+    carried, not_carried = carried_of(interventions)
+    plain = spoken(interventions, session)
+    folded = fold(plain)
     name = name or step_title(audible(interventions)[0], 1)
     found = VectorFile(summed(folded.additions), name, session.name, session.shape.family, session.shape.n_layers)
-    carried, left_out = _files_of_formats(found, folded)
-    script = script_of(interventions, session)
-    rows = [_step_row(one, place) for place, one in enumerate(interventions, 1)]
-    foreign = [words for row in rows if (words := _foreign(row, session))]
-    warnings = tuple(dict.fromkeys((*foreign, *folded.caveats, *folded.refused, *left_out, *script.refused)))
-    files = {file: data for one in carried.values() for file, data in one.items()} | script.files
+    by_format, left_out = _files_of_formats(found, folded)
+    script = script_of(plain, session, {one.digest: one.folder for one in carried})
+    rows = [step_row(one, place) for place, one in enumerate(interventions, 1)]
+    foreign_ones = [words for row in rows if (words := foreign(row, session))]
+    warnings = tuple(
+        dict.fromkeys((*foreign_ones, *folded.caveats, *folded.refused, *left_out, *script.refused, *not_carried))
+    )
+    files = {file: data for one in by_format.values() for file, data in one.items()} | script.files
     files[SCRIPT] = Path(apply_steering.__file__).read_bytes()
     files[RECIPE] = _json(recipe_object(interventions, session))
-    manifest = _manifest(session, interventions, rows, found, files[VECTORS]) | {"warnings": list(warnings)}
-    files[README] = readme(found, manifest, {kind: sorted(one) for kind, one in carried.items()}).encode()
+    files |= {f"{one.folder}/{file}": path.read_bytes() for one in carried for file, path in one.files.items()}
+    manifest = _manifest(session, interventions, rows, found, files[VECTORS]) | {
+        "carried": [one.to_json() for one in carried],
+        "recipe_scores": [one.to_json() for one in sweeps],
+        "warnings": list(warnings),
+    }
+    files[README] = readme(found, manifest, {kind: sorted(one) for kind, one in by_format.items()}).encode()
     manifest["checksums"] = {file: hashlib.sha256(data).hexdigest() for file, data in sorted(files.items())}
     files[MANIFEST] = _json(manifest)
-    return Bundle(name, dict(sorted(files.items())), warnings)
+    return Bundle(name, dict(sorted(files.items())), warnings, carried)
 
 
 def write_bundle(bundle: Bundle, folder: Path) -> None:
     """Write the files; raises UserError where the folder has others already, or cannot be written."""
-    strangers = {path.name for path in folder.iterdir()} - set(bundle.files) if folder.is_dir() else set()
+    there = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir())
+    strangers = set(there) - set(bundle.files) if folder.is_dir() else set()
     if strangers:
         raise UserError(
             f"A bundle is a folder of its own; {folder} holds {sorted(strangers)[0][:60]!r}.", "Name another folder."
@@ -88,9 +111,14 @@ def write_bundle(bundle: Bundle, folder: Path) -> None:
 
 def bundle_zip(bundle: Bundle) -> bytes:
     """The bundle in one archive; equal bundles give equal bytes."""
+    return zipped(bundle.files)
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """Files in one archive, all of one date."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, data in bundle.files.items():
+        for name, data in files.items():
             file.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data, zipfile.ZIP_DEFLATED)
     return archive.getvalue()
 
@@ -155,40 +183,6 @@ def _manifest(
     )
     manifest = vector_manifest(fitted, data, scores[0] if len(scores) == len(steps) == 1 else None)
     return {"bundle_version": BUNDLE_VERSION, "name": found.name, **manifest, "norm_convention": NORMS}
-
-
-def _step_row(one: Intervention, place: int) -> dict[str, Any]:
-    """What a step is and what its vectors were made from: method, pairs' digest, seed, scores with dose-response."""
-    row: dict[str, Any] = {"name": step_title(one, place), "kind": one.recipe()["kind"]}
-    if not isinstance(one, Step):
-        return row
-    row |= {name: one.recipe()[name] for name in ("method", "source", "strength", "unit", "weights", "is_muted")}
-    row |= {"scope": one.scope.kind, "schedule": one.schedule.kind, "has_condition": one.condition is not None}
-    if not one.source:
-        return row
-    try:
-        source = find_shelved("vectors", one.source)
-    except UserError:
-        return row | {"origin": UNKNOWN}
-    options = source.facts.get("options")
-    return row | {
-        "origin": source.name,
-        "made_on": {name: source.facts.get(name) for name in ("model", "fingerprint")},
-        "pairs": source.facts.get("texts"),
-        "options": options,
-        "seed": options.get("seed") if isinstance(options, Mapping) else None,
-        "scores": source.manifest.get("scores"),
-    }
-
-
-def _foreign(row: Mapping[str, Any], session: ModelSession) -> str:
-    """That the vectors of a step were made on another model than the bundle is for; "" where they were not."""
-    made_on = row.get("made_on")
-    if not isinstance(made_on, Mapping) or made_on["fingerprint"] in ("", None, session.fingerprint):
-        return ""
-    return (
-        f"The vectors of {row['name']!r} were made on {made_on['model']} with other weights, or in another precision."
-    )
 
 
 def _json(data: Any) -> bytes:

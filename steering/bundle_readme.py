@@ -85,7 +85,28 @@ python apply_steering.py MODEL_FOLDER "Once upon a time" 40
 ```
 
 or, in a program, `with steering(model, prompt_ids): model.generate(prompt_ids)`. It reads `steps.json` and
-`steps.safetensors`, knows scopes, schedules, projection, replacing and clamping too, and imports nothing of Steerscope.
+`steps.safetensors`, knows scopes, schedules, projection, replacing, clamping and controllers too, and imports nothing
+of Steerscope.
+"""
+CARRIED = """\
+## What the recipe names
+
+`recipe.json` names these by their digests; each is whole in a folder of its own, as it lay on the shelf.
+`python cli.py import` with this folder, or with its ZIP, puts them and the recipe on the shelf of another machine.
+
+{things}
+"""
+HOLDS = {
+    "controllers": "safetensors and a manifest with the formula that they mean; `apply_steering.py` reads it",
+    "hypernetworks": "safetensors and a manifest; Steerscope makes vectors of sentences with it",
+    "saes": "an SAE whose latents the recipe changes, in the layout that it was opened in",
+    "vectors": "what a step was made from: vectors as fitted, pairs, options and scores",
+}
+SWEEP = """\
+## What it does, measured
+
+A sweep over the strength of {tuned}, of this very recipe on {model}. Every number is a proxy. Knee: {knee}, within a KL
+of {budget:g} nats a token on the half that chose: {halves}. The recipe stands at {standing}.
 """
 
 
@@ -101,7 +122,9 @@ def readme(found: VectorFile, manifest: Mapping[str, Any], files: Mapping[str, S
         ),
         "## What the files cannot say\n\n" + _list(manifest["warnings"]),
         SCRIPT,
+        *([_carried(manifest["carried"])] if manifest["carried"] else []),
         *(_use(kind, found, names) for kind, names in files.items() if found.vectors),
+        *(_sweep(one, facts["model"]) for one in manifest["recipe_scores"]),
         _made_from(facts["steps"]),
     ]
     return "\n".join(parts)
@@ -128,12 +151,47 @@ def _use(kind: str, found: VectorFile, names: Sequence[str]) -> str:
     )
 
 
+def _carried(things: Sequence[Mapping[str, Any]]) -> str:
+    rows = [f"- `{one['folder']}` ({one['n_bytes'] / 1e6:.2f} MB): {HOLDS[one['kind']]}." for one in things]
+    return CARRIED.format(things="\n".join(rows))
+
+
+def _sweep(found: Mapping[str, Any], model: str) -> str:
+    """The dose-response of the recipe, where a sweep measured it."""
+    knee, pairs, prompts = found["knee"], found["pairs"], found["prompts"]
+    counted = f"{prompts['n_choosing']:,} prompts chose, {prompts['n_reported']:,} are reported"
+    if pairs is not None:
+        counted = (
+            f"{pairs['n_choosing']:,} pairs of {pairs['title']!r} and {counted}, with {pairs['n_reported']:,} pairs"
+        )
+    words = SWEEP.format(
+        tuned=found["tuned"],
+        model=model,
+        knee="none" if knee is None else _point(knee, found["unit"]),
+        budget=found["kl_budget"],
+        halves=counted,
+        standing=_point(found["standing"], found["unit"]),
+    )
+    return words + "".join(_rows(found["doses"], found["unit"]))
+
+
+def _point(found: Mapping[str, Any], unit: str) -> str:
+    where = "" if found["layer"] is None else f" at block {found['layer']}"
+    return f"{found['strength']:g} ({unit}){where}"
+
+
 def _made_from(steps: Sequence[Mapping[str, Any]]) -> str:
     lines = ["## What it was made from\n"]
     for step in steps:
-        words = [f"- {step['name']}: {step.get('method') or step['kind']}"]
+        words = [f"- {step['name']}: {(step.get('method') or step['kind']).replace('_', ' ')}"]
+        if "origin" in step:
+            words.append(f"from {step['origin']}")
+        if sentence := step.get("sentence"):
+            words.append(f"from the sentence {sentence!r}")
         if "strength" in step:
-            words.append(f"strength {step['strength']:g} ({step['unit']}), scope {step['scope'].replace('_', ' ')}")
+            words.append(f"strength {step['strength']:g} ({step['unit']})")
+        if "scope" in step:
+            words.append(f"scope {step['scope'].replace('_', ' ')}")
         if isinstance(pairs := step.get("pairs"), Mapping):
             words.append(f"pairs {pairs.get('title')!r} ({pairs.get('digest')})")
         lines.append(", ".join(words) + "\n")
@@ -142,16 +200,25 @@ def _made_from(steps: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _doses(scores: Any) -> list[str]:
-    """The dose-response that was measured, where one was."""
+    """The dose-response of the vectors that a step was made from, where one was measured."""
     if not isinstance(scores, Mapping) or not isinstance(scores.get("doses"), list):
         return []
-    unit = scores.get("facts", {}).get("unit", "")
-    head = (
-        f"\n| strength ({unit}) | concept, nats | 95 % | KL, nats | perplexity × |\n| --- | --- | --- | --- | --- |\n"
-    )
-    rows = [
-        f"| {one['strength']:g} | {one['concept']['mean']:+.3f} | {one['concept']['low']:+.3f} to "
-        f"{one['concept']['high']:+.3f} | {middle(one['kl']):.3f} | {middle(one['perplexity_ratio']):.2f} |\n"
-        for one in scores["doses"]
-    ]
-    return [head, *rows, "\n"]
+    return _rows(scores["doses"], scores.get("facts", {}).get("unit", ""))
+
+
+def _rows(doses: Sequence[Mapping[str, Any]], unit: str) -> list[str]:
+    """A table of doses; by block where there are several."""
+    has_block = any(one.get("layer") is not None for one in doses)
+    names = [*(["block"] if has_block else []), f"strength ({unit})", "concept, nats", "95 %", "KL, nats"]
+    head = f"\n| {' | '.join([*names, 'perplexity ×'])} |\n| {' | '.join(['---'] * (len(names) + 1))} |\n"
+    return [head, *(_row(one, has_block) for one in doses), "\n"]
+
+
+def _row(one: Mapping[str, Any], has_block: bool) -> str:
+    concept = one["concept"]
+    spread = ["–", "–"]
+    if concept is not None:
+        spread = [f"{concept['mean']:+.3f}", f"{concept['low']:+.3f} to {concept['high']:+.3f}"]
+    cost = [f"{middle(one['kl']):.3f}", f"{middle(one['perplexity_ratio']):.2f}"]
+    cells = [*([str(one["layer"])] if has_block else []), f"{one['strength']:g}", *spread, *cost]
+    return f"| {' | '.join(cells)} |\n"

@@ -8,7 +8,7 @@ import typer
 from steering.commands import TOUR, read_texts
 
 # Modules that load torch are imported inside the commands, so that --help answers at once.
-RECIPE_HELP = "A recipe.json, the name of vectors on the shelf, or the address of a view."
+RECIPE_HELP = "A recipe.json, the name of a recipe or vectors on the shelf, or the address of a view."
 Model = Annotated[str | None, typer.Option(help="The model it is for; the one that the recipe names unless given.")]
 
 
@@ -25,21 +25,37 @@ def export(
     name: Annotated[str, typer.Option(help="What to call it; the first step's name unless given.")] = "",
     model: Model = None,
 ) -> None:
-    """Write one folder that llama.cpp, repeng, steering-vectors, IBM's library or transformers can steer with."""
+    """Write one folder that llama.cpp, repeng, steering-vectors, IBM's library or transformers can steer with.
+
+    It holds what the recipe names as well, and the sweeps of this very recipe that the store has.
+    """
     from capture.models import load_session
     from steering.bundle import make_bundle, write_bundle
     from steering.recipe_file import named_recipe
+    from steering.recipe_sweeps import recipe_sweeps
+    from steering.tune_commands import kept_store
 
     found = named_recipe(recipe)
-    made = make_bundle(load_session(model or found.model or "stories"), found.interventions, name)
-    write_bundle(made, bundle)
+    session = load_session(model or found.model or "stories")
+    with kept_store("The scores of its sweeps are not looked up.") as store:
+        spelled = [one.recipe() for one in found.interventions]
+        sweeps = recipe_sweeps(store, spelled, session.fingerprint, session.dtype)
+    made = make_bundle(session, found.interventions, name, sweeps)
     for words in made.warnings:
         typer.echo(f"Note: {words}")
+    for one in made.carried:
+        typer.echo(f"Carries {one.words()}")
+    for sweep in sweeps:
+        typer.echo(f"Scores of {sweep.words()}")
+    typer.echo(f"{made.n_bytes / 1e6:.2f} MB in {len(made.files)} files, to {bundle}")
+    write_bundle(made, bundle)
     typer.echo(f"{len(made.files)} files written to {bundle}: {', '.join(made.files)}")
 
 
 def import_file(
-    file: Annotated[Path, typer.Argument(help=".gguf, .svec, .json, .npz, .safetensors, or a bundle.")],
+    file: Annotated[
+        Path, typer.Argument(help=".gguf, .svec, .json, .npz, .safetensors; a bundle or another folder, or its ZIP.")
+    ],
     name: Annotated[str, typer.Option(help="Name on the shelf; the file's unless given.")] = "",
     model: Annotated[str, typer.Option(help="The model that it is for and is checked against; '' for none.")] = (
         "stories"
@@ -50,14 +66,14 @@ def import_file(
     ] = None,
     licence: Annotated[str, typer.Option(help="Under what terms the vectors may be used.")] = "",
 ) -> None:
-    """Put the vectors of another tool's file, or of a bundle, on the shelf."""
+    """Put the vectors of another tool's file, or a bundle with all that it carries, on the shelf."""
     from capture.models import load_session
-    from steering.importing import import_vectors, imported_lines
+    from steering.importing import import_any, imported_lines
 
     is_whole = file.is_dir() or file.suffix == ".zip"
     session = load_session(model) if model and not is_whole and file.is_file() else None
-    one = import_vectors(file, name, session, read_texts(TOUR), blocks or "", licence)
-    typer.echo("\n".join(imported_lines(one)))
+    found = import_any(file, name, session, read_texts(TOUR), blocks or "", licence)
+    typer.echo("\n".join(imported_lines(found)))
 
 
 def bake_recipe(

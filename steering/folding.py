@@ -34,6 +34,11 @@ SCOPE_WORDS = {
     "ranges": "acts at some positions alone",
 }
 AT_EVERY_TOKEN = "in a file of vectors it is added at every token."
+BY_PROMPT = {
+    "controller": "reads each prompt and decides how strongly it acts",
+    "hypernetwork": "makes a vector for each prompt anew",
+}
+"""Changes that no vector can stand for, since they are another one for each prompt."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +87,18 @@ def fold(interventions: Sequence[Intervention]) -> Folded:
 
 def step_title(one: Intervention, place: int) -> str:
     """What to call an entry of a recipe: its name in one line, or its number and kind."""
-    name = " ".join(one.name.split()) if isinstance(one, Step) else ""
-    return name or f"Entry {place} ({one.recipe()['kind'].replace('_', ' ')})"
+    return _own_name(one) or f"Entry {place} ({one.recipe()['kind'].replace('_', ' ')})"
+
+
+def _own_name(one: Intervention) -> str:
+    """The name that a person gave a step, or the sentence that it is of, in one line; "" for anything else."""
+    return " ".join(str(getattr(one, "name", "") or getattr(one, "sentence", "")).split())
 
 
 def step_name(one: Intervention, place: int) -> str:
     """What to call it in a sentence."""
     title = step_title(one, place)
-    return repr(title) if isinstance(one, Step) and one.name.strip() else title
+    return repr(title) if _own_name(one) else title
 
 
 def refusal(one: Intervention) -> str:
@@ -105,6 +114,8 @@ def refusal(one: Intervention) -> str:
 
 def not_an_addition(change: Any) -> str:
     """Why a change of another kind cannot be a vector."""
+    if change.kind in BY_PROMPT:
+        return f"{BY_PROMPT[change.kind]}, which no file of vectors can say: its own folder in the bundle has it whole."
     return f"is of kind {change.kind.replace('_', ' ')}, which no vector that is added can stand for: it is left out."
 
 

@@ -1,14 +1,14 @@
-"""Importing: vectors from a file of another tool, or from a bundle, onto the shelf, with where they came from.
+"""Importing: vectors of a file of another tool, or a folder of this one, onto the shelf, with where they came from.
 
-A bundle, and a folder that `steer fit` wrote, go there as they are, so that they have the digest they have elsewhere.
-A file of another tool says little: it is checked against a model (widths, blocks), and the mean norms of that model's
-activations are measured, in which a relative strength counts.
+A folder that this program wrote (vectors, a controller, a hypernetwork, a bundle), or its ZIP, goes there as it is, so
+that it has the digest it has elsewhere. A file of another tool says little: it is checked against a model (widths,
+blocks), and the mean norms of that model's activations are measured, in which a relative strength counts.
 """
 
 import hashlib
+import shutil
 import tempfile
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,15 @@ from capture.hook_point import HookPoint
 from capture.recipe_number import read_number
 from capture.session import ModelSession
 from sae.tensor_file import read_config
+from steering import controller_folder, hypernetwork_folder
+from steering.bundle_import import RECIPES, Imported, checked_files, import_bundle, is_bundle, unpack
+from steering.carried import TITLES
 from steering.fitted import Fitted
 from steering.formats.llama_cpp import SHIFTED
 from steering.kept_scores import middle
+from steering.recipe_file import named_recipe
 from steering.shelf import SHORT, Shelved, put_on_shelf
-from steering.vector_file import BLOCK_OUTPUTS, MAX_BYTES, VectorFile, read_vector_file
+from steering.vector_file import BLOCK_OUTPUTS, VectorFile, read_vector_file
 from steering.vector_folder import MANIFEST, VECTORS, read_vectors, write_vectors
 
 KIND = "vectors"
@@ -32,7 +36,34 @@ BLOCKS = {
     AS_USED: "the blocks that llama.cpp steers with this file",
     AS_MEASURED: "one block earlier: where llama.cpp's cvector-generator measured",
 }
+NETWORKS: dict[str, tuple[str, Callable[[Path], Any]]] = {
+    "controllers": (controller_folder.WEIGHTS, controller_folder.read_controller),
+    "hypernetworks": (hypernetwork_folder.WEIGHTS, hypernetwork_folder.read_hypernetwork),
+}
+"""Folders of networks: the file of their weights, and their reader."""
 SUFFIXES = (".gguf", ".svec", ".json", ".npz", ".safetensors", ".zip")
+
+
+def import_any(
+    path: Path,
+    name: str = "",
+    session: ModelSession | None = None,
+    texts: Sequence[str] = (),
+    blocks: str = "",
+    licence: str = "",
+) -> Imported:
+    """What a file, a folder, or a folder's ZIP holds, on the shelf under a name.
+
+    `texts` are those that mean norms are measured on. Raises UserError for what cannot be read, does not fit the model
+    of the session, or must be asked about (`blocks`, a key of BLOCKS).
+    """
+    if path.is_dir():
+        return _import_folder(path, name or path.resolve().name)
+    if path.suffix == ".zip":
+        with tempfile.TemporaryDirectory() as folder:
+            unpack(path, Path(folder))
+            return _import_folder(Path(folder), name or path.stem)
+    return Imported(import_vectors(path, name, session, texts, blocks, licence))
 
 
 def import_vectors(
@@ -43,15 +74,7 @@ def import_vectors(
     blocks: str = "",
     licence: str = "",
 ) -> Shelved:
-    """What a file, a folder or a ZIP of a bundle holds, on the shelf under a name.
-
-    `texts` are those that mean norms are measured on. Raises UserError for what cannot be read, does not fit the model
-    of the session, or must be asked about (`blocks`, a key of BLOCKS).
-    """
-    if path.is_dir():
-        return _import_folder(path, name or path.name)
-    if path.suffix == ".zip":
-        return _import_zip(path, name or path.stem)
+    """What a file of another tool holds, as `import_any` has it."""
     found = placed(read_vector_file(path), blocks)
     norms = {} if session is None else _norms(found, session, texts)
     fitted = Fitted("add_direction", found.vectors, norms, _facts(found, path, session, blocks, licence))
@@ -125,8 +148,18 @@ def _facts(found: VectorFile, path: Path, session: ModelSession | None, blocks: 
     return about | own | {"imported": origin, "licence": licence[:200]}
 
 
-def imported_lines(one: Shelved) -> list[str]:
+def imported_lines(found: Imported) -> list[str]:
     """What is on the shelf now, in words."""
+    one = found.first
+    if one.kind == KIND:
+        return _vector_lines(one)
+    lines = [f"{one.name} is on the shelf: {_words(one)}, digest {one.digest[:SHORT]}"]
+    lines += [f"with it {_words(more)} {more.name}, digest {more.digest[:SHORT]}" for more in found.more]
+    lines += [f"with it the SAE {sae.name}, digest {sae.digest[:SHORT]}" for sae in found.saes]
+    return lines
+
+
+def _vector_lines(one: Shelved) -> list[str]:
     fitted = read_vectors(one.folder)
     lines = [f"{one.name} is on the shelf: {_counted(len(fitted.vectors))}, digest {one.digest[:SHORT]}"]
     for at, vector in sorted(fitted.vectors.items()):
@@ -136,34 +169,39 @@ def imported_lines(one: Shelved) -> list[str]:
     return lines
 
 
+def _words(one: Shelved) -> str:
+    """What one thing of the shelf is."""
+    if one.kind != RECIPES:
+        return TITLES[one.kind]
+    n = len(named_recipe(one.digest).interventions)
+    return f"a recipe of {'1 change' if n == 1 else f'{n:,} changes'}"
+
+
 def _counted(n: int) -> str:
     return "1 vector" if n == 1 else f"{n:,} vectors"
 
 
-def _import_folder(folder: Path, name: str) -> Shelved:
-    """A bundle or a vector folder as it is, once every file that its manifest has a checksum of is the right one."""
+def _import_folder(folder: Path, name: str) -> Imported:
+    """A folder of this program as it is, once every file that its manifest has a checksum of is the right one."""
     if not (folder / MANIFEST).is_file():
-        raise UserError(f"{folder} holds no {MANIFEST}.", "Name a bundle, a folder of vectors, or a file of vectors.")
-    checksums = read_config(folder / MANIFEST).get("checksums")
-    for file, digest in checksums.items() if isinstance(checksums, Mapping) else ():
-        if not _is_whole(folder / Path(str(file)).name, digest):
-            raise UserError(f"{str(file)[:60]} is not the file that the manifest speaks of.", "Get the folder again.")
-    return _put(folder, name)
-
-
-def _is_whole(path: Path, digest: Any) -> bool:
-    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == digest
-
-
-def _put(folder: Path, name: str) -> Shelved:
-    """The vectors of a folder and their manifest on the shelf, and no other file."""
+        raise UserError(
+            f"{folder.name} holds no {MANIFEST}.", "Name a folder that this program wrote, or a file of vectors."
+        )
+    manifest = read_config(folder / MANIFEST)
+    if is_bundle(manifest):
+        return import_bundle(folder, name)
+    files = checked_files(folder)
+    for kind, (weights, read) in NETWORKS.items():
+        if weights in files:
+            read(folder)
+            return Imported(put_on_shelf(kind, folder, name))
     if not read_vectors(folder).vectors:
-        raise UserError(f"{name} adds no vector.", "Open its recipe.json instead: python cli.py export recipe.json.")
-    check_scores(read_config(folder / MANIFEST).get("scores"))
+        raise UserError(f"{name} has no vector in it.", "Name another folder.")
+    check_scores(manifest.get("scores"))
     with tempfile.TemporaryDirectory() as place:
         for file in (MANIFEST, VECTORS):
-            (Path(place) / file).write_bytes((folder / file).read_bytes())
-        return put_on_shelf(KIND, Path(place), name)
+            shutil.copyfile(folder / file, Path(place) / file)
+        return Imported(put_on_shelf(KIND, Path(place), name))
 
 
 def check_scores(scores: Any) -> None:
@@ -183,22 +221,3 @@ def check_scores(scores: Any) -> None:
         raise UserError(
             f"The scores in {MANIFEST} cannot be read: {repr(error)[:120]}.", "Take `scores` out of it, or score again."
         ) from error
-
-
-def _import_zip(path: Path, name: str) -> Shelved:
-    """The bundle in a ZIP: two files of it are unpacked, of bounded size, and nothing else."""
-    with tempfile.TemporaryDirectory() as place:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                for file in (MANIFEST, VECTORS):
-                    (part,) = [one for one in archive.infolist() if one.filename.rpartition("/")[2] == file]
-                    if part.file_size > MAX_BYTES:
-                        raise ValueError(f"{file} unpacks to {part.file_size:,} bytes")
-                    with archive.open(part) as packed:
-                        (Path(place) / file).write_bytes(packed.read(part.file_size + 1))
-        except (OSError, ValueError, RuntimeError, NotImplementedError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(
-                f"{path.name} cannot be read as a bundle: {str(error)[:120]}.",
-                f"A bundle is a ZIP with one {MANIFEST} and one {VECTORS}.",
-            ) from error
-        return _put(Path(place), name)

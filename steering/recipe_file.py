@@ -1,9 +1,9 @@
-"""A recipe by what a person names: a JSON file, vectors on the shelf, or a view."""
+"""A recipe by what a person names: a JSON file, a recipe or vectors on the shelf, or a view."""
 
 import importlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from steering.shelf import shelved
 
 MAX_BYTES = 32_000_000
 MAX_ENTRIES = 100
+RECIPE = "recipe.json"
 VIEWS = "analysis.command_words"
 """The module that reads a view's link. It is not below this room, so it is known by its name alone."""
 
@@ -27,13 +28,16 @@ class NamedRecipe:
 
 
 def named_recipe(words: str) -> NamedRecipe:
-    """The recipe in a file, of vectors on the shelf by name or digest, or of a view's address or code.
+    """The recipe in a file, a recipe or vectors on the shelf by name or digest, or that of a view's address or code.
 
     Raises UserError for what is none of these, and for a recipe that cannot be read.
     """
     path = Path(words).expanduser()
     if path.suffix == ".json" or path.is_file():
         return _of_file(path)
+    for one in shelved("recipes"):
+        if one.is_called(words):
+            return replace(_of_file(one.folder / RECIPE), name=one.name)
     for one in shelved("vectors"):
         if one.is_called(words):
             from steering.shelf_step import step_from_shelf
@@ -44,7 +48,7 @@ def named_recipe(words: str) -> NamedRecipe:
     except UserError as error:
         names = ", ".join(one.name for one in shelved("vectors")[:8])
         raise UserError(
-            f"{words[:60]!r} is no .json file, no vectors on the shelf, and no view that can be read.",
+            f"{words[:60]!r} is no .json file, no recipe or vectors on the shelf, and no view that can be read.",
             f"Name a recipe.json, one of {names}, or the address of a view.",
         ) from error
     return NamedRecipe(_interventions(view.interventions), "", view.model)

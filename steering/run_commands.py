@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from steering.export_commands import RECIPE_HELP
+
 if TYPE_CHECKING:
     from capture.intervention import Intervention
     from capture.sampling import Sampling
     from capture.session import ModelSession
 
 # Modules that load torch are imported inside the command, so that --help answers at once.
-RECIPE_HELP = "A recipe.json, the name of vectors on the shelf, or the address of a view."
 
 
 def run_recipe(

@@ -1,7 +1,10 @@
-"""Steps as the script beside them (`apply_steering.py`) reads them: plain JSON, and one tensor for each change."""
+"""Steps as the script beside them (`apply_steering.py`) reads them: plain JSON, and one tensor for each change.
+
+A controller is named by its folder in the bundle, which the script reads.
+"""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +19,12 @@ from capture.session import ModelSession
 from steering.direction import unit
 from steering.folding import added_vector, changes_of, step_name
 from steering.methods.clamp_direction import ClampDirection
+from steering.methods.controller import SteerByController
 from steering.methods.project_out import ProjectOut
 from steering.methods.replace_direction import ReplaceDirection
 from steering.recipe import Step
 from steering.schedule import EVEN
+from steering.shelf import find_shelved
 from steering.token_scope import EVERYWHERE, TokenScope
 
 SITES = ("resid_pre", "resid_post", "attn_out", "mlp_out", "z")
@@ -41,14 +46,21 @@ class Script:
     refused: tuple[str, ...]
 
 
-def script_of(interventions: Sequence[Intervention], session: ModelSession) -> Script:
-    """The steps of a recipe for the script."""
+def script_of(
+    interventions: Sequence[Intervention], session: ModelSession, folders: Mapping[str, str] | None = None
+) -> Script:
+    """The steps of a recipe for the script; `folders` has that of each controller, by its digest."""
     steps: list[dict[str, Any]] = []
     tensors: dict[str, Tensor] = {}
     refused = []
     heard = {id(one) for one in audible(interventions)}
     for place, one in enumerate(interventions, 1):
         if id(one) not in heard:
+            continue
+        if isinstance(one, SteerByController) and folders:
+            folder = folders[find_shelved("controllers", one.controller).digest]
+            said = {"strength": one.strength, "unit": one.unit, "output": one.output}
+            steps.append({"step": step_name(one, place), "controller": folder, **said})
             continue
         for change in changes_of(one):
             reason = _refusal(one, change, session.shape.family)
@@ -58,7 +70,8 @@ def script_of(interventions: Sequence[Intervention], session: ModelSession) -> S
             key = f"{len(steps)}"
             spelled, tensors[key] = _spelled(one, change)
             steps.append({"step": step_name(one, place), "tensor": key, **spelled})
-    data = {"model": session.name, "special_tokens": sorted(session.special_tokens), "steps": steps}
+    data = {"model": session.name, "dtype": session.dtype, "special_tokens": sorted(session.special_tokens)}
+    data["steps"] = steps
     files = {STEPS: (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode(), TENSORS: save(tensors)}
     return Script(files, tuple(dict.fromkeys(refused)))
 

@@ -1,4 +1,4 @@
-"""Shelf of steering things that can be named here: vectors, controllers, hypernetworks; bundled, or a person's own.
+"""Shelf of steering things that can be named here: vectors, controllers, hypernetworks, recipes; bundled or one's own.
 
 Each is a folder with a `manifest.json`. A view names one by its digest, over the names and SHA-256 of its files, so
 that a changed one is noticed; a name or digest in a link never leads to a folder that nobody here put on the shelf. A
@@ -19,7 +19,12 @@ from capture.errors import UserError
 from capture.home import home_folder
 from sae.tensor_file import read_config
 
-KINDS = {"vectors": "steering vectors", "controllers": "controllers", "hypernetworks": "hypernetworks"}
+KINDS = {
+    "vectors": "steering vectors",
+    "controllers": "controllers",
+    "hypernetworks": "hypernetworks",
+    "recipes": "recipes",
+}
 """What the shelf holds, and what to call several of them."""
 BUNDLED = Path(__file__).parent.parent / "data"
 MANIFEST = "manifest.json"
@@ -130,6 +135,12 @@ def own_folder(kind: str) -> Path:
     return home_folder() / _checked(kind)
 
 
+def files_of(folder: Path) -> list[tuple[str, Path]]:
+    """Every file of a folder by its name from there; hidden ones and links to elsewhere are not part of it."""
+    found = [(path.relative_to(folder), path) for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+    return sorted((name.as_posix(), path) for name, path in found if not any(one[0] == "." for one in name.parts))
+
+
 def _own(kind: str) -> list[Path]:
     home = own_folder(kind)
     return [one for one in home.iterdir() if one.is_dir()] if home.is_dir() else []
@@ -164,7 +175,7 @@ def _copy(folder: Path, place: Path) -> None:
     part = place.with_name(f".{place.name}.part")
     try:
         shutil.rmtree(part, ignore_errors=True)
-        for name, path in _files(folder):
+        for name, path in files_of(folder):
             (part / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, part / name)
         part.rename(place)
@@ -182,7 +193,7 @@ def _look_at(kind: str, folder: Path, is_bundled: bool) -> Shelved:
             f"A folder of {KINDS[_checked(kind)]} has a {MANIFEST}; {str(folder)[-80:]!r} has none.",
             "Name a folder that this program has written.",
         )
-    stamp = " ".join(f"{name} {path.stat().st_size} {path.stat().st_mtime_ns}" for name, path in _files(folder))
+    stamp = " ".join(f"{name} {path.stat().st_size} {path.stat().st_mtime_ns}" for name, path in files_of(folder))
     return Shelved(kind, _digest(folder, stamp), folder.name, folder, read_config(folder / MANIFEST), is_bundled)
 
 
@@ -190,13 +201,7 @@ def _look_at(kind: str, folder: Path, is_bundled: bool) -> Shelved:
 def _digest(folder: Path, _stamp: str) -> str:
     """Over the names and SHA-256 of all files; 32 hex digits, and computed once while the files stay as they are."""
     whole = hashlib.sha256()
-    for name, path in _files(folder):
+    for name, path in files_of(folder):
         with path.open("rb") as file:
             whole.update(f"{name}\0{hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
     return whole.hexdigest()[:32]
-
-
-def _files(folder: Path) -> list[tuple[str, Path]]:
-    """Every file of a folder by its name from there; hidden ones and links to elsewhere are not part of it."""
-    found = [(path.relative_to(folder), path) for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
-    return sorted((name.as_posix(), path) for name, path in found if not any(one[0] == "." for one in name.parts))

@@ -1,7 +1,8 @@
-"""What is on the shelf in the formats of other tools: the vectors as they are stored, each added as it is."""
+"""What is on the shelf for elsewhere: vectors as they are stored in the formats of other tools, and whole folders."""
 
 from capture.errors import UserError
-from steering.shelf import Shelved
+from steering.bundle import zipped
+from steering.shelf import Shelved, files_of
 from steering.shelf_step import is_direction
 from steering.vector_file import VectorFile
 from steering.vector_folder import read_vectors
@@ -28,3 +29,8 @@ def vector_file_of(one: Shelved, family: str = "", n_layers: int = 0) -> VectorF
         n_layers or blocks,
         dict(fitted.facts),
     )
+
+
+def folder_zip(one: Shelved) -> bytes:
+    """All files of a folder on the shelf in one archive, which `import` reads; equal folders give equal bytes."""
+    return zipped({name: path.read_bytes() for name, path in files_of(one.folder)})

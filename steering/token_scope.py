@@ -33,7 +33,9 @@ class TokenScope:
 
     def __post_init__(self) -> None:
         if self.kind not in SCOPES:
-            raise UserError(f"No token scope is called {self.kind!r}.", f"Choose one of: {', '.join(SCOPES)}.")
+            raise UserError(
+                f"No token scope is called {str(self.kind)[:40]!r}.", f"Choose one of: {', '.join(SCOPES)}."
+            )
 
     def of(self, tokens: Sequence[int], special: Collection[int] = ()) -> Ranges:
         """The ranges for this prompt; `special` are the ids that "skip_special" leaves out of it."""

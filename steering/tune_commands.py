@@ -69,7 +69,7 @@ def tune(
         strengths=tuple(strength or ()),
     )
     session = load_session(model or named.model or "stories")
-    with _store() as store:
+    with kept_store("The points of this sweep are not kept.") as store:
         found = tune_recipe(session, plan, store, terminal_progress())
     typer.echo("\n".join(tune_lines(found, plan.unit)))
     if report is not None:
@@ -83,14 +83,14 @@ def tune(
 
 
 @contextmanager
-def _store() -> "Iterator[ActivationStore | None]":
-    """The store; None, with a word of why, where another process holds it."""
+def kept_store(without: str) -> "Iterator[ActivationStore | None]":
+    """The store; None, with why and what that means, where another process holds it."""
     from capture.store import ActivationStore
 
     try:
         store = ActivationStore.open(None)
     except UserError as error:
-        typer.echo(f"{error.message} The points of this sweep are not kept.", err=True)
+        typer.echo(f"{error.message} {without}", err=True)
         yield None
         return
     try:

@@ -17,7 +17,7 @@ from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.session import ModelSession
 from capture.store import ActivationStore
-from capture.store_tuning import points_of, write_points
+from capture.store_tuning import points_of, write_plan, write_points
 from steering.dose import Dose, Half, budget_strength, dose, halves, knee
 from steering.method import Progress, silent
 from steering.scores import slope
@@ -91,6 +91,12 @@ class KeptPoints:
                 made.values[Point.named(name)] = Values.from_json(given)
         return made
 
+    def note(self, plan: TunePlan) -> None:
+        """Keep by which plan the points are made, so that they are found again by the recipe that they are of."""
+        if self.store is not None:
+            with suppress(UserError):
+                write_plan(self.store, self.sweep, json.dumps(plan.to_json()).encode())
+
     def add(self, values: Mapping[Point, Values]) -> None:
         """Take the values of some points."""
         self.values |= values
@@ -114,6 +120,7 @@ def tune(
     """Tune a recipe by a plan, going on where an earlier run was stopped; `progress` raises to cancel."""
     asked = plan.on(session)
     kept = KeptPoints.read(store, asked.sweep(session.fingerprint, session.dtype))
+    kept.note(asked)
     return _Sweep(session, asked, kept, progress).run()
 
 

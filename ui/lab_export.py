@@ -1,5 +1,6 @@
 """Export of the lab's recipe: one archive for other tools, with what they cannot say beside the button."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -12,6 +13,7 @@ from ui.words import plain, shortened
 
 if TYPE_CHECKING:
     from steering.bundle import Bundle
+    from steering.recipe_sweeps import RecipeSweep
 
 NOTHING = "The recipe has no changes yet: add one, and it can be exported."
 MAX_NAME = 60
@@ -32,25 +34,53 @@ def _offer(asked: Spec) -> None:
         return
     st.caption(
         "One folder that llama.cpp, repeng, steering-vectors, IBM's activation-steering, Neuronpedia and plain "
-        "transformers can steer with, and the recipe as it is."
+        "transformers can steer with, and the recipe as it is, with the networks and SAEs that it names."
     )
     name = st.text_input("Name", placeholder="the first step's", max_chars=MAX_NAME, key="steerscope.bundle.name")
     with st.spinner("Making the bundle"):
-        made = _made(asked, (name or "").strip())
+        sweeps = _sweeps(asked)
+        made = _made(asked, (name or "").strip(), sweeps)
     draw_losses(made.warnings)
+    draw_carried(made)
+    _draw_sweeps(sweeps)
     draw_download(made)
     st.caption(
         "With its recipe.json: `python cli.py export recipe.json --bundle FOLDER` writes it again, "
+        "`python cli.py import FILE.zip` puts it on another machine’s shelf, and "
         "`python cli.py bake recipe.json --out FOLDER` folds it into the weights of a model."
     )
 
 
-def _made(asked: Spec, name: str) -> "Bundle":
+def _made(asked: Spec, name: str, sweeps: "Sequence[RecipeSweep]" = ()) -> "Bundle":
     from capture.intervention import operator_from_recipe
     from steering.bundle import make_bundle
 
     recipe = [operator_from_recipe(dict(one)) for one in asked.interventions]
-    return make_bundle(resources.load(asked.model, asked.dtype), recipe, name)
+    return make_bundle(resources.load(asked.model, asked.dtype), recipe, name, sweeps)
+
+
+def _sweeps(asked: Spec) -> "tuple[RecipeSweep, ...]":
+    """The sweeps of this very recipe that the store has."""
+    from steering.recipe_sweeps import recipe_sweeps
+
+    session = resources.load(asked.model, asked.dtype)
+    return recipe_sweeps(resources.store(), asked.interventions, session.fingerprint, session.dtype)
+
+
+def _draw_sweeps(sweeps: "Sequence[RecipeSweep]") -> None:
+    """Whose scores go into the manifest."""
+    if not sweeps:
+        st.caption(
+            "No sweep of this recipe is kept, so the manifest has the scores of its vectors alone: Auto-tune it."
+        )
+    for one in sweeps:
+        st.caption(plain(f"With the dose-response of {one.words()}."))
+
+
+def draw_carried(made: "Bundle") -> None:
+    """What of the shelf lies in the bundle, and how large it is."""
+    for one in made.carried:
+        st.caption(plain(f"Carries {one.words()}"))
 
 
 def draw_losses(warnings: tuple[str, ...]) -> None:
@@ -77,7 +107,7 @@ def draw_download(made: "Bundle") -> None:
         on_click="ignore",
         width="stretch",
     )
-    st.caption(plain(f"{len(made.files)} files: {', '.join(made.files)}"))
+    st.caption(plain(f"{len(made.files)} files of {say_bytes(made.n_bytes)}: {', '.join(made.files)}"))
 
 
 def file_stem(name: str) -> str:

@@ -11,6 +11,7 @@ from ui.boundary import boundary
 from ui.changes import add_change
 from ui.curves import Curve, Mark, curves
 from ui.library_export import draw_export_menu
+from ui.library_recipe import draw_open, draw_sweep
 from ui.library_rows import doses_of, points_of, provenance, unit_of
 from ui.numbers import say_number
 from ui.words import caption, plain
@@ -40,6 +41,9 @@ def draw_card(one: "Shelved", asked: Spec, pages: Mapping[str, Any]) -> None:
         rows = provenance(one)
         st.table({"": list(rows), " ": [plain(value) for value in rows.values()]}, border="horizontal", hide_index=True)
     with pictures:
+        if one.kind == "recipes":
+            draw_sweep(one)
+            return
         _lengths(one)
         _scores(one)
 
@@ -48,12 +52,14 @@ def _actions(one: "Shelved", asked: Spec, pages: Mapping[str, Any]) -> None:
     with st.container(horizontal=True, gap="small"):
         if one.kind == "vectors":
             _use(one, asked, pages)
-            draw_export_menu(one, asked)
+        elif one.kind == "recipes":
+            draw_open(one, asked, pages)
         else:
             slug, words = ELSEWHERE[one.kind]
             if slug in pages:
                 st.page_link(pages[slug], icon=":material/arrow_forward:")
             st.caption(words)
+        draw_export_menu(one, asked)
         if not one.is_bundled:
             _rename(one)
             _remove(one)

@@ -1,4 +1,4 @@
-"""The export menu of vectors on the shelf: one file in the format of a tool, or the bundle of all."""
+"""The export menu of the shelf: a file of vectors in the format of a tool, a bundle, or a network's folder."""
 
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,8 @@ from analysis.spec import Spec
 from capture.errors import UserError
 from ui import resources
 from ui.boundary import boundary
-from ui.lab_export import draw_download, draw_losses, file_stem
+from ui.lab_export import draw_carried, draw_download, draw_losses, file_stem
+from ui.numbers import say_bytes
 from ui.words import plain
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ def draw_export_menu(one: "Shelved", asked: Spec) -> None:
     """A button that offers the formats; nothing is made before it is opened."""
     place = st.popover("Export", icon=":material/download:", on_change="rerun", key=KEY)
     if place.open:
-        with place, st.container(gap="xsmall"), boundary("exporting the vectors"):
-            _offer(one, asked)
+        with place, st.container(gap="xsmall"), boundary("exporting it"):
+            {"vectors": _offer, "recipes": _recipe}.get(one.kind, _folder)(one, asked)
 
 
 def _offer(one: "Shelved", asked: Spec) -> None:
@@ -44,6 +45,38 @@ def _offer(one: "Shelved", asked: Spec) -> None:
         _file(one, asked, str(kind))
 
 
+def _recipe(one: "Shelved", asked: Spec) -> None:
+    """The bundle of a recipe, made again from what is on the shelf."""
+    from steering.bundle import make_bundle
+    from steering.recipe_file import named_recipe
+
+    found = named_recipe(one.digest)
+    session = resources.load(found.model or asked.model, asked.dtype)
+    made = make_bundle(session, found.interventions, one.name)
+    draw_losses(made.warnings)
+    draw_carried(made)
+    draw_download(made)
+
+
+def _folder(one: "Shelved", asked: Spec) -> None:
+    """The files of a network, which the import takes on another machine."""
+    from steering.shelf_export import folder_zip
+
+    data = folder_zip(one)
+    st.caption("Its folder as it is: safetensors, and a manifest in JSON. Import takes it on another machine.")
+    st.download_button(
+        f"Folder (ZIP, {say_bytes(len(data))})",
+        data,
+        f"{file_stem(one.name)}.zip",
+        "application/zip",
+        icon=":material/download:",
+        type="primary",
+        on_click="ignore",
+        width="stretch",
+        key=f"{KEY}.folder",
+    )
+
+
 def _bundle(one: "Shelved", asked: Spec) -> None:
     from steering.bundle import make_bundle
     from steering.shelf_step import step_from_shelf
@@ -52,6 +85,7 @@ def _bundle(one: "Shelved", asked: Spec) -> None:
     st.caption(plain(f"At strength {step.strength:g} ({step.unit}): it is in the vectors, so that 1 is this strength."))
     made = make_bundle(resources.load(_model_of(one, asked), asked.dtype), [step], one.name)
     draw_losses(made.warnings)
+    draw_carried(made)
     draw_download(made)
 
 

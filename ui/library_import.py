@@ -1,4 +1,4 @@
-"""Importing onto the shelf: a file of another tool, or the ZIP of a bundle, after a check against the view's model."""
+"""Importing onto the shelf: another tool's file, checked against the view's model, or the ZIP of a folder of ours."""
 
 import tempfile
 from pathlib import Path
@@ -29,7 +29,8 @@ def draw_import(asked: Spec) -> None:
     """A button that asks for a file, and for what the file cannot say itself."""
     with st.popover("Import a file", icon=":material/upload:", key=KEY):
         st.caption(
-            "GGUF control vector, .svec, Neuronpedia JSON, .npz, .safetensors, or a bundle's ZIP. Nothing is run."
+            "GGUF control vector, .svec, Neuronpedia JSON, .npz, .safetensors, or the ZIP of a bundle, a controller or "
+            "a hypernetwork. Nothing is run."
         )
         given = st.file_uploader(
             "File of vectors",
@@ -44,9 +45,7 @@ def draw_import(asked: Spec) -> None:
         blocks = ""
         if is_gguf:
             blocks = st.radio("Blocks", list(BLOCKS), format_func=BLOCKS.get, help=BLOCKS_HELP, key=f"{KEY}.blocks")
-        st.caption(
-            plain(f"Checked against {asked.model}, the model of this view; a bundle says itself what it is for.")
-        )
+        st.caption(plain(f"Checked against {asked.model}, the model of this view; a ZIP says itself what it is for."))
         if st.button("Import", type="primary", width="stretch", disabled=given is None, key=f"{KEY}.go"):
             with boundary("importing the file"), st.spinner("Reading the file"):
                 _import(asked, given.name, given.getvalue(), (name or "").strip(), str(blocks or ""), licence or "")
@@ -54,15 +53,17 @@ def draw_import(asked: Spec) -> None:
 
 
 def _import(asked: Spec, file: str, data: bytes, name: str, blocks: str, licence: str) -> None:
-    from steering.importing import import_vectors
+    from steering.importing import import_any
 
     with tempfile.TemporaryDirectory(prefix="steerscope-") as folder:
         # The name is a stranger's: only its last part is a file's.
         path = Path(folder) / (Path(file.replace("\\", "/")).name or "file")
         path.write_bytes(data)
         session = None if path.suffix == ".zip" else resources.load(asked.model, asked.dtype)
-        one = import_vectors(path, name, session, read_text_set("tour").texts, blocks, licence)
+        found = import_any(path, name, session, read_text_set("tour").texts, blocks, licence)
     # Another key empties the uploader, which would offer the same file again.
     state.session().n_opened += 1
-    state.set_option("item", one.digest[:12])
-    st.toast(plain(f"{one.name} is on the shelf."), icon=":material/check_circle:")
+    state.set_option("item", found.first.digest[:12])
+    beside = ", ".join(one.name for one in (*found.more, *found.saes))
+    words = f"{found.first.name} is on the shelf{f', and with it {beside}' if beside else ''}."
+    st.toast(plain(words), icon=":material/check_circle:")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 NOTHING = "–"
 LICENCE = "Apache-2.0"
 """Of what comes with the program."""
-TITLES = {"vectors": "Vectors", "controllers": "Controllers", "hypernetworks": "Hypernetworks"}
+TITLES = {"vectors": "Vectors", "controllers": "Controllers", "hypernetworks": "Hypernetworks", "recipes": "Recipes"}
 
 
 def table_of(shelf: "Sequence[Shelved]") -> dict[str, list[Any]]:
@@ -34,6 +34,8 @@ def _row(one: "Shelved") -> dict[str, Any]:
             "strength": chosen if isinstance(chosen := scores.get("chosen_strength"), float) and chosen else None,
             "steers": "yes" if scores.get("steers") is True else "not shown" if scores else NOTHING,
         }
+    if one.kind == "recipes":
+        row |= {"steps": ", ".join(str(step["name"]) for step in steps_of(one)), "texts": texts_of(one)}
     return row | {"licence": licence_of(one), "model": str(one.facts.get("model") or NOTHING)}
 
 
@@ -80,11 +82,22 @@ def points_of(one: "Shelved") -> "list[HookPoint]":
 
 def texts_of(one: "Shelved") -> str:
     """The sets that it was fitted on; of a bundle, those of its steps."""
-    steps = one.facts.get("steps")
-    steps = steps if isinstance(steps, list) else []
-    found = [one.facts.get("texts"), *(step.get("pairs") for step in steps if isinstance(step, Mapping))]
+    found = [one.facts.get("texts"), *(step.get("pairs") for step in steps_of(one))]
     titles = [str(texts["title"]) for texts in found if isinstance(texts, Mapping) and texts.get("title")]
     return shortened(", ".join(dict.fromkeys(titles)), 40) or NOTHING
+
+
+def steps_of(one: "Shelved") -> list[Mapping[str, Any]]:
+    """What the manifest of a bundle says of each step that has a name."""
+    steps = one.facts.get("steps")
+    return [step for step in steps if isinstance(step, Mapping) and "name" in step] if isinstance(steps, list) else []
+
+
+def sweep_of(one: "Shelved") -> Mapping[str, Any]:
+    """The first sweep of a recipe in its manifest; empty where there is none."""
+    sweeps = one.manifest.get("recipe_scores")
+    first = sweeps[0] if isinstance(sweeps, list) and sweeps else None
+    return first if isinstance(first, Mapping) else {}
 
 
 def scores_of(one: "Shelved") -> Mapping[str, Any]:
@@ -134,6 +147,9 @@ def provenance(one: "Shelved") -> dict[str, str]:
         "Tokenizer": str(facts.get("tokenizer") or "")[:8],
         "Where": place_words(points_of(one)) if points_of(one) else None,
     }
+    if steps := steps_of(one):
+        found["Steps"] = ", ".join(str(step["name"]) for step in steps)
+        found["Carries"] = _carried(one)
     if isinstance(texts, Mapping):
         n, digest = facts.get("n_texts"), str(texts.get("digest") or "")[:8]
         counted = f"{say_number(n)} texts of " if isinstance(n, int) else ""
@@ -147,6 +163,16 @@ def provenance(one: "Shelved") -> dict[str, str]:
         found["File"] = f"{imported.get('file')} ({str(imported.get('sha256'))[:8]}), blocks {imported.get('blocks')}"
     found |= {"Licence": licence_of(one), "Digest": one.digest[:12]}
     return {name: shortened(str(value), 200) for name, value in found.items() if value not in (None, "", NOTHING)}
+
+
+def _carried(one: "Shelved") -> str:
+    """What came with a recipe, by the folders in its bundle."""
+    given = one.manifest.get("carried")
+    return (
+        ", ".join(str(each.get("folder")) for each in given if isinstance(each, Mapping))
+        if isinstance(given, list)
+        else ""
+    )
 
 
 def _said(value: Any) -> str:

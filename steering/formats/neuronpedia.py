@@ -63,7 +63,10 @@ def read(path: Path) -> VectorFile:
     data = read_json(path)
     objects = data if isinstance(data, list) else [data]
     if not all(isinstance(one, Mapping) and "vector" in one for one in objects):
-        raise UserError(f"{path.name} must hold Neuronpedia vectors, each with `vector`; it does not.", "Download it.")
+        raise UserError(
+            f"{path.name} must hold Neuronpedia vectors, each with `vector`; it does not.",
+            "Download it again; a recipe.json is no file of vectors: `export` and `steer run` read it.",
+        )
     vectors: dict[HookPoint, Any] = {}
     for one in objects:
         at = _hook_point(one)

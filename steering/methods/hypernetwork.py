@@ -17,8 +17,10 @@ from capture.recipe_number import read_number
 from capture.session import ModelSession
 from steering.concepts import check_sentence
 from steering.direction import as_direction
+from steering.hypernetwork_recipe import NO_CONTEXT
 from steering.method import Method
 from steering.methods.add_direction import AddDirection, add_fitted
+from steering.recipe import LONGEST_NAME, Step
 from steering.sentence_vector import load_hypernetwork, sentence_vector
 from steering.token_scope import TokenScope
 
@@ -69,6 +71,23 @@ class SteerBySentence:
         ranges = self.scope.of(prompt, session.special_tokens)
         return (AddDirection(self.at, as_direction(found.vector), self.strength, ranges=ranges),)
 
+    def as_step(self, session: ModelSession) -> Step | None:
+        """A step of the sentence's vector where the hypernetwork reads no prompt; None where it reads one."""
+        _, trained = load_hypernetwork(self.hypernetwork)
+        if trained.recipe.variant != NO_CONTEXT:
+            return None
+        change = AddDirection(self.at, as_direction(sentence_vector(trained, session, self.sentence).vector))
+        return Step(
+            self.sentence[:LONGEST_NAME],
+            (change,),
+            self.strength,
+            scope=self.scope,
+            is_muted=self.is_muted,
+            is_solo=self.is_solo,
+            method=METHOD.slug,
+            source=self.hypernetwork,
+        )
+
     def recipe(self) -> Recipe:
         """Plain JSON."""
         return {
@@ -98,6 +117,11 @@ class SteerBySentence:
             recipe["is_muted"] is True,
             recipe["is_solo"] is True,
         )
+
+
+def spoken(interventions: Sequence[Intervention], session: ModelSession) -> tuple[Intervention, ...]:
+    """The same recipe, with each sentence whose vector is the same for every prompt as a step of that vector."""
+    return tuple((isinstance(one, SteerBySentence) and one.as_step(session)) or one for one in interventions)
 
 
 METHOD = Method(

@@ -138,12 +138,14 @@ def test_the_hooks_come_off_and_a_padded_prompt_is_refused(tmp_path):
 
 
 def test_the_script_runs_alone_in_a_folder_and_imports_nothing_of_ours(tmp_path):
-    session, text = session_of("llama"), "Once upon a time"
+    half, text = tiny_llama().bfloat16(), "Once upon a time"
+    half.save_pretrained(tmp_path / "model")
+    # The folder is in half precision, and the steps were made in full.
+    session = ModelSession(half.float(), tiny_tokenizer(), name="llama")
     step = Step("a", (AddDirection(HookPoint(1, "resid_post"), vector()),), scope=TokenScope("skip_special"))
     put([step], session, tmp_path)
     source = (apply_steering.HERE / "apply_steering.py").read_text()
     (tmp_path / "apply_steering.py").write_text(source)
-    tiny_llama().save_pretrained(tmp_path / "model")
     tiny_tokenizer().save_pretrained(tmp_path / "model")
     command = [sys.executable, "-W", "ignore", "apply_steering.py", "model", text, str(N_NEW)]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout

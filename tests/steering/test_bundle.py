@@ -15,12 +15,12 @@ from capture.intervention import operator_from_recipe
 from steering import apply_steering
 from steering.bundle import bundle_zip, make_bundle, write_bundle
 from steering.folding import fold
-from steering.importing import import_vectors
-from steering.method import method_named
+from steering.importing import import_any, import_vectors
 from steering.methods.add_direction import AddDirection
 from steering.methods.cast_condition import Condition
 from steering.methods.project_out import ProjectOut
-from steering.recipe import Step, step_of
+from steering.recipe import Step
+from steering.recipe_file import named_recipe
 from steering.schedule import Schedule
 from steering.shelf import find_shelved
 from steering.token_scope import TokenScope
@@ -114,7 +114,7 @@ def test_the_manifest_says_from_what_and_has_a_checksum_of_every_other_file(bund
 
 def test_a_folder_of_bundled_vectors_is_imported_with_its_scores():
     source = find_shelved("vectors", "happy_sad")
-    assert import_vectors(source.folder, "again").manifest["scores"] == source.manifest["scores"]
+    assert import_any(source.folder, "again").first.manifest["scores"] == source.manifest["scores"]
 
 
 def test_pairs_seed_scores_and_dose_response_of_bundled_vectors_are_in_the_manifest_and_the_readme(tiny_session):
@@ -188,11 +188,11 @@ def test_what_is_left_out_is_not_in_the_vectors():
 def test_a_bundle_is_imported_from_its_folder_and_its_zip_with_one_digest(bundled, tmp_path):
     bundle = bundled(step())
     (tmp_path / "b.zip").write_bytes(bundle_zip(bundle))
-    from_folder, from_zip = import_vectors(tmp_path / "bundle", "a"), import_vectors(tmp_path / "b.zip", "b")
+    from_folder, from_zip = (import_any(tmp_path / name, name[0]).first for name in ("bundle", "b.zip"))
     assert from_folder == from_zip
-    assert torch.equal(read_vectors(from_folder.folder).vectors[post(1)], 2 * torch.tensor(add(1).vector))
-    again = step_of(read_vectors(from_folder.folder), method_named("add_direction"), "again", scope=TokenScope())
-    assert again.changes[0].vector == pytest.approx((2 * torch.tensor(add(1).vector)).tolist())
+    assert [one.recipe() for one in named_recipe(from_zip.name).interventions] == [step().recipe()]
+    alone = import_any(tmp_path / "bundle" / "vectors.safetensors", "alone").first
+    assert torch.equal(read_vectors(alone.folder).vectors[post(1)], 2 * torch.tensor(add(1).vector))
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_file_of_a_bundle_that_was_changed_is_refused(bundled, tmp_path):
     bundled(step())
     (tmp_path / "bundle" / "README.md").write_text("other")
     with pytest.raises(UserError, match=r"README\.md is not the file that the manifest speaks of"):
-        import_vectors(tmp_path / "bundle")
+        import_any(tmp_path / "bundle")
 
 
 def zipped(**files):
@@ -238,7 +238,7 @@ def zipped(**files):
 def test_a_zip_that_is_no_bundle_is_refused(data, tmp_path):
     (tmp_path / "b.zip").write_bytes(data)
     with pytest.raises(UserError):
-        import_vectors(tmp_path / "b.zip")
+        import_any(tmp_path / "b.zip")
 
 
 def test_a_file_is_checked_against_the_model_and_its_norms_are_measured(bundled, tiny_session, tmp_path):

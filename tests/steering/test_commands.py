@@ -94,7 +94,7 @@ def test_every_score_is_listed_as_a_proxy_with_its_formula(capsys):
         (["fit", "project_out", "PAIRS", "--out", "OUT"], "is not fitted"),
         (["fit", "act_add", "PAIRS", "--out", "OUT"], "needs a single pair; 4 were given"),
         (["score", "OUT", "PAIRS"], "holds no manifest.json"),
-        (["tune", "nothing"], "'nothing' is no .json file, no vectors on the shelf"),
+        (["tune", "nothing"], "'nothing' is no .json file, no recipe or vectors on the shelf"),
         (["tune", "none.json"], "none.json cannot be read"),
         (["tune", "PAIRS"], "A recipe is a list of changes"),
         (["tune", "happy_sad", "--step", "2"], "Step 2 does not exist"),

@@ -1,6 +1,8 @@
 """Export in the steering lab: the bundle's losses on the screen, and a download with every file."""
 
 import io
+import json
+import re
 import zipfile
 
 import pytest
@@ -9,9 +11,13 @@ from streamlit.testing.v1 import AppTest
 
 from analysis.spec import Spec
 from capture.hook_point import HookPoint
+from capture.store import ActivationStore
 from steering.methods.add_direction import AddDirection
 from steering.recipe import Step
 from steering.token_scope import TokenScope
+from steering.tuning import tune
+from tests.steering.planted import planted_speaker
+from tests.steering.test_tuning import plan
 from ui import lab_export, resources
 
 AT = HookPoint(1, "resid_post")
@@ -26,6 +32,7 @@ def step(width=32, **fields):
 def opened(monkeypatch, tiny_session):
     """The inside of the popover for a recipe."""
     monkeypatch.setattr(resources, "load", lambda name, dtype: tiny_session)
+    monkeypatch.setattr(resources, "store", lambda: None)
 
     def open_it(*recipe):
         asked = Spec("steering_lab", text="A bear.", interventions=tuple(one.recipe() for one in recipe))
@@ -54,7 +61,7 @@ def test_what_files_cannot_say_stands_beside_the_download(opened):
     app = opened(step(scope=TokenScope("skip_special")))
     assert not app.exception
     assert "'happy & glad' leaves special tokens such as BOS out" in said(app)
-    assert "12 files: README.md, apply_steering.py, control_vector.gguf" in said(app)
+    assert re.search(r"12 files of [\d.]+ kB: README\.md, apply_steering\.py, control_vector\.gguf", said(app))
     (button,) = app.get("download_button")
     assert button.proto.label.startswith("Bundle (ZIP")
 
@@ -81,3 +88,17 @@ def test_the_archive_has_the_files_and_a_name_that_a_disk_takes(monkeypatch, tin
         assert {name: archive.read(name) for name in archive.namelist()} == dict(made.files)
     assert lab_export.file_stem(made.name) == "happy---glad"
     assert lab_export.file_stem("../..") == "bundle"
+
+
+def test_a_sweep_of_the_recipe_is_said_and_goes_into_the_manifest(monkeypatch, tmp_path):
+    monkeypatch.setattr(resources, "load", lambda name, dtype: planted_speaker())
+    store = ActivationStore.open(tmp_path / "store.duckdb")
+    monkeypatch.setattr(resources, "store", lambda: store)
+    asked = plan((), strengths=(0.05,))
+    tune(planted_speaker(), asked, store)
+    view = Spec("steering_lab", text="A bear.", interventions=asked.recipe)
+    sweeps = lab_export._sweeps(view)
+    assert "a sweep of step 1, on 'planted'" in sweeps[0].words()
+    manifest = json.loads(lab_export._made(view, "", sweeps).files["manifest.json"])
+    assert [one["strength"] for one in manifest["recipe_scores"][0]["doses"]] == [0.05]
+    store.close()

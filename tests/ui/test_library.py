@@ -1,6 +1,7 @@
 """The Library page: what is on the shelf, from what and how good; used, exported, imported, renamed, removed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,15 @@ from analysis.link import CODE_FIELD
 from analysis.spec import Spec, to_code
 from capture.hook_point import HookPoint
 from steering import shelf
+from steering.bundle import make_bundle, write_bundle
 from steering.fitted import Fitted
+from steering.importing import import_any
 from steering.shelf import find_shelved, put_on_shelf, shelved
+from steering.shelf_export import folder_zip
+from steering.shelf_step import step_from_shelf
 from steering.vector_file import VectorFile, formats, read_vector_file, write_vector_file
 from steering.vector_folder import read_vectors, write_vectors
+from tests.steering.test_bundle_carries import controller_step
 from ui import library_card, library_export, library_import, library_rows, resources, state
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
@@ -96,7 +102,7 @@ def test_a_link_to_what_is_not_here_gets_a_sentence_and_reads_no_path(item, monk
     assert not app.exception
 
 
-@pytest.mark.parametrize("kind", ["controllers", "hypernetworks"])
+@pytest.mark.parametrize("kind", ["controllers", "hypernetworks", "recipes"])
 def test_an_empty_kind_says_how_to_fill_it(kind, monkeypatch, tmp_path):
     monkeypatch.setattr(shelf, "BUNDLED", tmp_path)
     app = opened(kind=kind)
@@ -199,6 +205,48 @@ def test_an_imported_file_is_on_the_shelf_under_the_name_that_was_given(monkeypa
     assert session.asked.options["item"] == one.digest[:12]
     assert library_rows.origin_of(one) == "imported"
     assert library_rows.made_by(one) == "a .svec file"
+
+
+@pytest.fixture
+def recipe(mine, tiny_session, tmp_path):
+    """A recipe on the shelf, from a bundle with a sweep."""
+    score = {"mean": 0.2, "low": 0.1, "high": 0.3}
+    doses = [{"strength": one, "layer": None, "concept": score, "kl": score} for one in (0.5, 1.0)]
+    said = {"unit": "as stored", "standing": {"strength": 1.0, "layer": None}, "knee": doses[0], "kl_budget": 0.1}
+    bundle = make_bundle(tiny_session, [step_from_shelf(mine.digest), controller_step(tiny_session, tmp_path)], "both")
+    manifest = json.loads(bundle.files["manifest.json"]) | {"recipe_scores": [{**said, "doses": doses}]}
+    write_bundle(
+        replace(bundle, files={**bundle.files, "manifest.json": json.dumps(manifest).encode()}), tmp_path / "b"
+    )
+    return import_any(tmp_path / "b", "theirs").first
+
+
+def test_a_recipe_is_shown_with_its_steps_and_its_sweep_and_opens_whole(recipe, mine):
+    app = opened(item=recipe.digest[:12])
+    assert not app.exception
+    rows = app.dataframe[0].value.set_index("name")
+    assert rows.loc["theirs", ["made by", "steps"]].tolist() == ["a recipe", "my glad ones, Entry 2 (controller)"]
+    assert len(app.get("plotly_chart")) == 2
+    assert "controllers/cheer, vectors/my glad ones" in app.table[0].value.to_string().replace("\\", "")
+    app = press(app, "Open in the lab")
+    assert [one["kind"] for one in asked(app).interventions] == ["step", "controller"]
+
+
+def test_a_networks_folder_is_offered_as_an_archive_that_is_imported(tiny_session, tmp_path, monkeypatch):
+    controller_step(tiny_session, tmp_path)
+    one = find_shelved("controllers", "cheer")
+    (tmp_path / "c.zip").write_bytes(folder_zip(one))
+    monkeypatch.setenv("STEERSCOPE_HOME", str(tmp_path / "there"))
+    assert import_any(tmp_path / "c.zip", "again").first.digest == one.digest
+
+
+@pytest.mark.parametrize("broken", [3, [], [3], [{}], [{"unit": 1}], {"a": 1}])
+def test_a_sweep_that_cannot_be_read_leaves_the_page(broken, recipe):
+    manifest = recipe.folder / "manifest.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"recipe_scores": broken}))
+    app = opened(item=find_shelved("recipes", "theirs").digest[:12])
+    assert not app.exception
+    assert "### theirs" in said(app)
 
 
 def test_lengths_by_block_are_a_picture_of_what_the_manifest_says():

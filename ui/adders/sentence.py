@@ -165,7 +165,8 @@ def change_of(found: "SentenceVector", digest: str, trained: "TrainedHypernetwor
         return SteerBySentence(found.at, digest, found.sentence, factor).recipe()
     fitted = fitted_of(found, trained, digest)
     strength = factor * trained.recipe.length
-    return step_of(fitted, METHOD, shortened(found.sentence), strength=strength, unit="relative").recipe()
+    # The step names what made it, so that a bundle carries that along.
+    return step_of(fitted, METHOD, found.sentence, strength=strength, unit="relative", source=digest).recipe()
 
 
 def _keep(found: "SentenceVector", one: "Shelved", trained: "TrainedHypernetwork") -> None:

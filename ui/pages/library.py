@@ -23,6 +23,7 @@ EMPTY = {
     "vectors": "No vectors yet: import a file, or fit some in the steering lab.",
     "controllers": "No controllers yet: one that is trained here appears in this list.",
     "hypernetworks": "No hypernetworks yet: one that is trained here appears in this list.",
+    "recipes": "No recipes yet: import the ZIP of a bundle, and its recipe is here, with all that it names.",
 }
 HOW_TO_READ = (
     "A row is one thing that a recipe can name, by the digest of its files. AUROC says how well its projection tells "
