@@ -69,7 +69,6 @@ def _usual_point(
 
 def of_hypernetwork(session: ModelSession, name: str, trained: TrainedHypernetwork, concepts: ConceptSet) -> Contestant:
     """A hypernetwork, by the usual sentence of each concept; its training is shared by the concepts that it learnt."""
-    reads_prompt = trained.recipe.variant != NO_CONTEXT
     n_prompt = mean_prompt(session, trained, concepts)
 
     def vector(said: str) -> Float[Tensor, "d"]:
@@ -81,8 +80,8 @@ def of_hypernetwork(session: ModelSession, name: str, trained: TrainedHypernetwo
     return Contestant(
         name,
         how_trained(trained),
-        None if reads_prompt else vectors_by_name(vector),
-        partial(vectors_by_prompt, session, trained) if reads_prompt else None,
+        None if trained.reads_prompt else vectors_by_name(vector),
+        partial(vectors_by_prompt, session, trained) if trained.reads_prompt else None,
         flops=flops,
         n_learnt=len(trained.learnt),
         flops_before=training_flops(session, trained, concepts),

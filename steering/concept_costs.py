@@ -10,7 +10,7 @@ from steering.concept_rows import row_of
 from steering.concepts import Concept, ConceptSet
 from steering.fit_rows import fit_texts
 from steering.hypernetwork_folder import TrainedHypernetwork
-from steering.hypernetwork_recipe import CROSS_ATTENTION, NO_CONTEXT
+from steering.hypernetwork_recipe import CROSS_ATTENTION
 from steering.method import method_named
 
 FORWARD, FORWARD_AND_BACK = 2.0, 4.0
@@ -68,7 +68,7 @@ def reading_flops(session: ModelSession, trained: TrainedHypernetwork, n_sentenc
 
 def _own_pass(trained: TrainedHypernetwork, n_sentence: int, n_prompt: float) -> float:
     n_weights = sum(one.numel() for one in trained.network.parameters())
-    return FORWARD * n_weights * (n_sentence + (0.0 if trained.recipe.variant == NO_CONTEXT else n_prompt))
+    return FORWARD * n_weights * (n_sentence + (n_prompt if trained.reads_prompt else 0.0))
 
 
 def _models_pass(session: ModelSession, trained: TrainedHypernetwork, n_prompt: float) -> float:

@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from torch.nn.functional import cosine_similarity
 
 from capture.intervention import AddVector
 from steering.concepts import concept_set
-from steering.hypernetwork_gains import gains
-from steering.hypernetwork_recipe import VARIANTS
+from steering.hypernet_commands import above_lines, gain_lines
+from steering.hypernetwork_gains import above, gains
+from steering.hypernetwork_recipe import IN_CONTEXT, NO_CONTEXT, VARIANTS
 from steering.sentence_vector import sentence_vector
 from tests.steering.hypernetworks import AT, small_concepts, trained_for
 
@@ -43,3 +45,37 @@ def test_gains_are_differences_of_losses_under_the_vector_of_each_texts_own_prom
     assert max(map(abs, own)) > 0.01
     assert found["gain"]["mean"] == pytest.approx(sum(own) / len(own), abs=1e-5)
     assert found["specific"]["mean"] == pytest.approx(sum(other) / len(other), abs=1e-5)
+
+
+def test_a_factor_is_a_length_and_the_likeness_between_prompts_is_a_cosine(tiny_session):
+    trained, concepts = trained_for(tiny_session, IN_CONTEXT), words_held_out()
+    found = gains(trained, tiny_session, concepts, N_TEXTS, factor=1.5)["held_out"]
+    lengths, cosines = [], []
+    for concept in concepts.held_out:
+        prompts = [tiny_session.tokens(one.prompt, True) for one in concept.evaluation.positives[:N_TEXTS]]
+        vectors = [sentence_vector(trained, tiny_session, concept.asked[0], one).vector for one in prompts]
+        lengths += [1.5 * float(one.norm()) / trained.mean_norm for one in vectors]
+        cosines.append(float(cosine_similarity(*vectors, dim=0)))
+    assert found["length"] == pytest.approx(sum(lengths) / 4, rel=1e-5)
+    assert found["alike"] == pytest.approx(sum(cosines) / 2, abs=1e-5)
+    assert found["alike"] < 0.999
+    without = gains(trained_for(tiny_session), tiny_session, concepts, N_TEXTS, factor=1.5)["held_out"]
+    assert (without["length"], without["alike"]) == pytest.approx((1.5 * trained.recipe.length, 1.0), rel=1e-5)
+
+
+def test_gains_above_anothers_are_by_concept_and_said_in_a_line(tiny_session):
+    concepts = words_held_out()
+    first, row = (
+        {"name": one, **gains(trained_for(tiny_session, one), tiny_session, concepts, N_TEXTS)}
+        for one in (NO_CONTEXT, IN_CONTEXT)
+    )
+    row["above_first"] = above(row, first)
+    for part in ("held_in", "held_out"):
+        for kind in ("gain", "specific"):
+            wanted = row[part][kind]["mean"] - first[part][kind]["mean"]
+            assert row["above_first"][part][kind]["mean"] == pytest.approx(wanted, abs=1e-9)
+    assert above(first, first)["held_out"]["gain"] == {"mean": 0.0, "low": 0.0, "high": 0.0}
+    said = [*gain_lines(row), *above_lines(row, "no_context")]
+    assert "between prompts" in said[0]
+    assert "between prompts" not in gain_lines(first)[0]
+    assert said[3].startswith("  held_out, more than no_context: gain ")
