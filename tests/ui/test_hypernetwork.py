@@ -109,6 +109,22 @@ def test_a_typed_sentence_shows_its_vector_and_goes_into_the_recipe(home, tiny_s
     assert (recipe["kind"], recipe["name"], recipe["unit"]) == ("step", "the bear", "relative")
 
 
+@pytest.mark.parametrize("variant", ["in_context", "cross_attention"])
+def test_a_vector_that_depends_on_the_prompt_says_by_how_much_and_the_recipe_makes_it_anew(home, tiny_session, variant):
+    digest = shelve_hypernetwork(tiny_session, home, "small", variant)
+    app = drawn(ADDER)
+    app.text_input(key="steerscope.add.sentence.text").set_value("the bear").run()
+    assert not app.error
+    trained, prompt = trained_for(tiny_session, variant), tiny_session.tokens("a cat sat", True)
+    found, without = (sentence_vector(trained, tiny_session, "the bear", one).vector for one in (prompt, ()))
+    cosine = float(torch.nn.functional.cosine_similarity(found, without, dim=0))
+    assert f"cosine {cosine:+.2f} with the vector behind none" in str(app.table[0].value)
+    assert any("of this text alone" in one.value for one in app.caption)
+    app.button(key="steerscope.add.sentence.go").click().run()
+    (recipe,) = json.loads(app.json[-1].value)
+    assert (recipe["kind"], recipe["hypernetwork"], recipe["sentence"]) == ("hypernetwork", digest, "the bear")
+
+
 @pytest.mark.parametrize("sentence", ["sea " * 2500, "b" * 900])
 def test_a_sentence_that_is_too_long_gets_a_sentence(home, tiny_session, sentence):
     shelve_hypernetwork(tiny_session, home, "small", "no_context")
