@@ -151,6 +151,17 @@ def test_the_page_shows_scores_and_curves(home, tiny_session):
     assert "it beats the random vector" in said
 
 
+def test_the_page_shows_a_comparison_of_variants_where_there_is_one(home, tiny_session):
+    folder = find_shelved("hypernetworks", shelve_hypernetwork(tiny_session, home, "small", "no_context")).folder
+    (folder / "evaluation.json").write_text(json.dumps(report()))
+    told = {"small": "hypernetwork in context, learnt from 40 concepts", "random vector": "a random direction"}
+    (folder / "variants.json").write_text(json.dumps({**report(), "contestants": told}))
+    app = drawn(PAGE)
+    assert "Variants and losses" in [one.label for one in app.expander]
+    said = [one.value.replace("\\", "") for one in app.caption]
+    assert f"small: {told['small']}. Measured as above." in said
+
+
 def test_the_page_of_an_empty_shelf_says_what_to_do(home):
     app = drawn(PAGE)
     assert not app.error
