@@ -42,7 +42,7 @@ class Contestant:
     how: str
     vector: VectorOf | None = None
     by_prompt: VectorsOf | None = None
-    """Vectors of some prompts, in mean norms; each is added as long as it is, times the strength."""
+    """Vectors of some prompts, in mean norms; they are added as they come, brought to a mean length of 1."""
     lead: Callable[[Concept], str] | None = None
     flops: Callable[[Concept], float] | None = None
     n_learnt: int | None = None

@@ -2,8 +2,8 @@
 
 1. Only examples that no fit sees count: pairs of a positive and a negative, and the prompts that are kept for it.
 2. Each contestant's vector, at length 1, is added at every position at several strengths, relative to the mean
-   activation norm; one with a vector for each prompt adds it as long as it is, times these strengths; a prompting one
-   has its words before the prompt instead.
+   activation norm; where each prompt has a vector of its own, they have length 1 on average; a prompting one has its
+   words before the prompt instead.
 3. Every strength is scored by `scoring` and `dose`: concept, fluency and side effect, each in [0, 2], and their
    harmonic mean. The strength is chosen by it on one half of the pairs and prompts and reported on the other, which the
    choice never sees. Halves go by the digests of prompts.
@@ -124,7 +124,7 @@ class Row:
     texts: tuple[str, ...]
     """The first continuations at that strength."""
     length: float = 1.0
-    """Mean length of what a strength of 1 adds, in mean norms; a vector that is for all prompts has 1."""
+    """Mean length of the vectors of its prompts as they came, in mean norms; a vector that is for all prompts has 1."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ def measure(arena: Arena, field: Field, contestant: Contestant) -> Row:
 
 
 def changes(arena: Arena, pushed: Pushed, strength: float) -> tuple[Intervention, ...]:
-    """What is added but at BOS: a vector, so many mean norms long, or that of each prompt, so many times as it is."""
+    """What is added but at BOS, so many mean norms long: a vector, or that of each prompt, so long on average."""
     if isinstance(pushed, Tensor):
         return (AddDirection(arena.at, as_direction(pushed), strength, arena.mean_norm, BUT_BOS),)
     return (pushed.added(arena.at, strength * arena.mean_norm, BUT_BOS),)

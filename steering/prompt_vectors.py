@@ -29,10 +29,10 @@ class PromptVectors:
         """Their mean length."""
         return float(self.vectors.norm(dim=1).mean())
 
-    def added(self, at: HookPoint, strength: float, ranges: Ranges) -> "AddByPrompt":
-        """Each of them as a change of the rows of its prompt, so many times as it is."""
+    def added(self, at: HookPoint, length: float, ranges: Ranges) -> "AddByPrompt":
+        """Each of them as a change of the rows of its prompt, so long on average; vectors of zeros stay so."""
         own = {prompt: as_direction(one) for prompt, one in zip(self.prompts, self.vectors, strict=True)}
-        return AddByPrompt(at, own, strength, ranges)
+        return AddByPrompt(at, own, length / (self.length or 1.0), ranges)
 
 
 def prompts_of(material: Material) -> tuple[Tokens, ...]:

@@ -98,16 +98,21 @@ def by_prompt(vectors):
     return Contestant("by prompt", "toy", by_prompt=lambda concept, prompts: torch.stack(list(map(vectors, prompts))))
 
 
-def test_the_same_vector_for_every_prompt_is_as_one_vector():
-    """Twice as long, half the strength of it would do: its length is kept."""
-    one, each = measure(arena(), field(), PLANTED), measure(arena(), field(), by_prompt(lambda prompt: direction()))
+def test_the_same_vector_for_every_prompt_is_as_one_vector_whatever_its_length():
+    one, each = measure(arena(), field(), PLANTED), measure(arena(), field(), by_prompt(lambda prompt: 3 * direction()))
     assert each.reported == pytest.approx(one.reported, abs=1e-6)
     assert (each.strength, each.choosing, each.texts) == (one.strength, pytest.approx(one.choosing), one.texts)
-    assert (each.length, each.detection) == (pytest.approx(1.0), None)
-    long = replace(arena(), strengths=(0.15, 0.3))
-    twice = measure(long, field(), by_prompt(lambda prompt: 2 * direction()))
-    assert twice.reported == pytest.approx(one.reported, abs=1e-6)
-    assert (2 * twice.strength, twice.length) == pytest.approx((one.strength, 2.0))
+    assert (each.length, each.detection) == (pytest.approx(3.0), None)
+
+
+def test_vectors_of_prompts_keep_their_lengths_beside_each_other():
+    vectors = PromptVectors(((1,), (2,)), torch.tensor([[3.0, 0.0], [0.0, 1.0]]))
+    added = vectors.added(AT, 4.0, BUT_BOS)
+    ((first,), (second,)) = (added.bound_to(next_letter_session(), prompt) for prompt in ((1,), (2,)))
+    assert first.added().tolist() == [6.0, 0.0]
+    assert second.added().tolist() == [0.0, 2.0]
+    nothing = PromptVectors(((1,),), torch.zeros(1, 2)).added(AT, 4.0, BUT_BOS)
+    assert nothing.bound_to(next_letter_session(), (1,))[0].added().tolist() == [0.0, 0.0]
 
 
 def test_a_vector_for_each_prompt_acts_on_the_texts_of_its_prompt_alone():

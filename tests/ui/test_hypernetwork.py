@@ -1,6 +1,7 @@
 """The sentence adder, the Hypernetwork page and its job, without a browser."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -118,7 +119,7 @@ def test_a_vector_that_depends_on_the_prompt_says_by_how_much_and_the_recipe_mak
     trained, prompt = trained_for(tiny_session, variant), tiny_session.tokens("a cat sat", True)
     found, without = (sentence_vector(trained, tiny_session, "the bear", one).vector for one in (prompt, ()))
     cosine = float(torch.nn.functional.cosine_similarity(found, without, dim=0))
-    assert f"cosine {cosine:+.2f} with the vector behind none" in str(app.table[0].value)
+    assert f"cosine {cosine:+.2f} with the vector behind no prompt" in str(app.table[0].value)
     assert any("of this text alone" in one.value for one in app.caption)
     app.button(key="steerscope.add.sentence.go").click().run()
     (recipe,) = json.loads(app.json[-1].value)
@@ -202,6 +203,19 @@ def test_the_job_is_the_command_line_with_what_differs(home, monkeypatch):
     command = training_command(recipe)
     assert command[command.index("cli.py") :][:3] == ["cli.py", "hypernet", "train"]
     assert command[-4:] == ["--n-heads", "2", "--n-steps", "7"]
+
+
+def test_the_form_asks_for_a_variant_and_a_loss(home, monkeypatch):
+    submitted = []
+    monkeypatch.setattr("ui.hypernet_form.queue", lambda: SimpleNamespace(submit=lambda *job: submitted.append(job)))
+    monkeypatch.setattr("ui.hypernet_form.hypernet_recipe", lambda *asked, **changes: changes)
+    app = drawn(PAGE)
+    choices = {one.label: one for one in app.selectbox}
+    choices["It"].set_value("cross_attention")
+    choices["It learns by"].set_value("reconstruction")
+    next(one for one in app.button if one.label == "Start").click().run()
+    ((_, changes, *_),) = submitted
+    assert (changes["variant"], changes["loss"]) == ("cross_attention", "reconstruction")
 
 
 @pytest.mark.parametrize(

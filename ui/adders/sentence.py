@@ -109,9 +109,8 @@ def _show(found: "SentenceVector", session: "ModelSession", trained: "TrainedHyp
     }
     reads = ""
     if trained.reads_prompt:
-        rows |= {
-            "prompt": f"cosine {likeness_without_prompt(found, trained, session):+.2f} with the vector behind none"
-        }
+        cosine = likeness_without_prompt(found, trained, session)
+        rows |= {"prompt": f"cosine {cosine:+.2f} with the vector behind no prompt"}
         reads = " Here for the text of this view; in the recipe it is made anew for each prompt."
     st.table({"": list(rows), " ": list(rows.values())}, border="horizontal", hide_index=True, hide_header=True)
     caption(
