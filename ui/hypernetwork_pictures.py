@@ -54,7 +54,7 @@ def variants(report: Mapping[str, Any]) -> Picture:
     """The scores of a comparison of variants and losses, with what each of them is."""
     told = [f"{name}: {how}" for name, how in report.get("contestants", {}).items() if how.startswith("hypernetwork")]
     words = f"{'; '.join(told)}. Measured as above."
-    return replace(scores(report), name="hypernetwork-variants", title="Variants and losses", caption=words)
+    return replace(scores(report), name="hypernetwork-variants", title="Beside each other", caption=words)
 
 
 def _dots(table: Sequence[Line], names: Sequence[str], part: str) -> Any:

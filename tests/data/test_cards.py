@@ -201,3 +201,20 @@ def test_what_a_vector_costs_has_its_teacher_and_is_the_same_in_the_report_the_c
     for text in ((DATA.parent / "README.md").read_text(), (folder / "README.md").read_text()):
         assert words in " ".join(text.split())
         assert f"{own['flops'] / 1e9:.0f} GFLOP" in text
+
+
+def test_the_tables_of_variants_and_losses_are_those_of_their_reports() -> None:
+    folder = DATA / "hypernetworks" / "stories-sentence"
+    card = (folder / "README.md").read_text()
+    for name in ("variants", "variants_1500"):
+        report, gains = (json.loads((folder / f"{name}{end}.json").read_text()) for end in ("", "_gains"))
+        lines = {(line["contestant"], line["part"]): line for line in report["table"]}
+        for row in gains["rows"]:
+            assert gains["concepts"] == report["facts"]["concepts"]["digest"] == read_concepts("stories").digest()
+            both = [lines[row["name"], part]["overall"] for part in ("held_in", "held_out")]
+            cells = [f"{row[part]['specific']['mean']:+.3f}" for part in ("held_in", "held_out")]
+            cells += [f"{at['mean']:.2f} ({at['low']:.2f} to {at['high']:.2f})" for at in both]
+            assert f"| {' | '.join(cells)} |" in card
+    report = json.loads((folder / "variants_held_out.json").read_text())
+    for at in (line["overall"] for line in report["table"] if line["part"] == "held_out" and line["strength"] > 0):
+        assert f"| {at['mean']:.2f} ({at['low']:.2f} to {at['high']:.2f}) |" in card
