@@ -205,12 +205,12 @@ def test_what_a_vector_costs_has_its_teacher_and_is_the_same_in_the_report_the_c
 
 def test_the_tables_of_variants_and_losses_are_those_of_their_reports() -> None:
     folder = DATA / "hypernetworks" / "stories-sentence"
-    card = (folder / "README.md").read_text()
+    card, concepts = (folder / "README.md").read_text(), read_concepts("stories").digest()
     for name in ("variants", "variants_1500"):
         report, gains = (json.loads((folder / f"{name}{end}.json").read_text()) for end in ("", "_gains"))
         lines = {(line["contestant"], line["part"]): line for line in report["table"]}
         for row in gains["rows"]:
-            assert gains["concepts"] == report["facts"]["concepts"]["digest"] == read_concepts("stories").digest()
+            assert gains["concepts"] == report["facts"]["concepts"]["digest"] == concepts
             both = [lines[row["name"], part]["overall"] for part in ("held_in", "held_out")]
             cells = [f"{row[part]['specific']['mean']:+.3f}" for part in ("held_in", "held_out")]
             cells += [f"{at['mean']:.2f} ({at['low']:.2f} to {at['high']:.2f})" for at in both]
