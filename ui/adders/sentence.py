@@ -84,7 +84,7 @@ def hypernetwork_words(one: "Shelved") -> str:
 
 
 def _show(found: "SentenceVector", session: "ModelSession", trained: "TrainedHypernetwork") -> None:
-    from steering.sentence_vector import likeness_without_prompt, nearest_vectors, promoted_tokens
+    from steering.sentence_vector import nearest_vectors, promoted_tokens
 
     if found.is_far:
         st.warning(
@@ -109,6 +109,8 @@ def _show(found: "SentenceVector", session: "ModelSession", trained: "TrainedHyp
     }
     reads = ""
     if trained.reads_prompt:
+        from steering.sentence_vector import likeness_without_prompt
+
         cosine = likeness_without_prompt(found, trained, session)
         rows |= {"prompt": f"cosine {cosine:+.2f} with the vector behind no prompt"}
         reads = " Here for the text of this view; in the recipe it is made anew for each prompt."
