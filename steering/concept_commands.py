@@ -129,11 +129,11 @@ def evaluate(
 
     torch.set_num_threads(threads)
     session, found = load_session(model), read_concepts(named)
-    at, contestants = compared(session, hook, sae, hypernetwork or [], contestant or [], over or [])
+    at, contestants = compared(session, found, hook, sae, hypernetwork or [], contestant or [], over or [])
     arena = arena_of(session, found, at, read_texts(prompts) if prompts else (), strength or STRENGTHS)
     asked = Asked(arena, found, contestants, n_held_in, n_held_out)
     report = evaluate_concepts(asked, out, lambda share, words: typer.echo(f"{share:4.0%} {words}"))
-    names = [one.name for one in contestants if one.vector and one.name != RANDOM and not one.is_on_curve]
+    names = [one.name for one in contestants if one.has_vectors and one.name != RANDOM and not one.is_on_curve]
     sentences = [plain_sentence(report, name) for name in names]
     typer.echo("\n".join([*report_lines(report), *sentences, f"Report written to {out}"]))
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -12,13 +14,20 @@ from capture.session import ModelSession
 from sae.autoencoder import Autoencoder
 from sae.shelf import load_shelved, shelved
 from steering.concept_contestants import NONE, RANDOM, Contestant, baselines, named, vectors_by_name
+from steering.concept_costs import mean_prompt, reading_flops, taught_flops, training_flops
+from steering.concepts import Concept, ConceptSet
 from steering.hypernetwork_folder import TrainedHypernetwork
-from steering.hypernetwork_recipe import NO_CONTEXT
-from steering.sentence_vector import named_hypernetwork, sentence_vector
+from steering.hypernetwork_recipe import CROSS_ATTENTION, IN_CONTEXT, LANGUAGE_MODEL, NO_CONTEXT
+from steering.prompt_vectors import Tokens
+from steering.sentence_vector import named_hypernetwork, sentence_vector, sentence_vectors
+
+N_BATCH = 32
+WORDS = {NO_CONTEXT: "without context", IN_CONTEXT: "in context", CROSS_ATTENTION: "by cross-attention"}
 
 
 def compared(
     session: ModelSession,
+    concepts: ConceptSet,
     hook: str | None,
     sae: str | None,
     hypernetworks: Sequence[str],
@@ -27,7 +36,7 @@ def compared(
 ) -> tuple[HookPoint, tuple[Contestant, ...]]:
     """The hook point and the contestants there: the hypernetworks, the named baselines or all, those for the curve.
 
-    Raises UserError for a hypernetwork that reads the prompt, or is of another hook point.
+    Raises UserError for a hypernetwork of another hook point.
     """
     own = [named_hypernetwork(one, session) for one in (*hypernetworks, *over)]
     autoencoder = _sae(session, sae)
@@ -38,7 +47,7 @@ def compared(
     fits = autoencoder is not None and str(at) == autoencoder.facts.hook_point
     others = baselines(session, at, autoencoder if fits else None)
     wanted = [NONE, RANDOM, *(one for one in names if one not in (NONE, RANDOM))] if names else []
-    made = [of_hypernetwork(session, *one) for one in own]
+    made = [of_hypernetwork(session, *one, concepts) for one in own]
     n = len(hypernetworks)
     return at, (*made[:n], *named(others, wanted), *(replace(one, is_on_curve=True) for one in made[n:]))
 
@@ -58,38 +67,41 @@ def _usual_point(
     return HookPoint.parse(sae.facts.hook_point) if sae else HookPoint(session.shape.n_layers // 2, "resid_post")
 
 
-def of_hypernetwork(session: ModelSession, name: str, trained: TrainedHypernetwork) -> Contestant:
-    """A hypernetwork without context; what its training cost is shared by the concepts that it learnt from."""
-    if trained.recipe.variant != NO_CONTEXT:
-        raise UserError(
-            f"{name} makes a vector for each prompt anew, and is compared by its vectors.",
-            "Name a hypernetwork without context.",
-        )
-    n_weights = sum(one.numel() for one in trained.network.parameters())
+def of_hypernetwork(session: ModelSession, name: str, trained: TrainedHypernetwork, concepts: ConceptSet) -> Contestant:
+    """A hypernetwork, by the usual sentence of each concept; its training is shared by the concepts that it learnt."""
+    n_prompt = mean_prompt(session, trained, concepts)
 
     def vector(said: str) -> Float[Tensor, "d"]:
         return sentence_vector(trained, session, said).vector
 
+    def flops(concept: Concept) -> float:
+        return reading_flops(session, trained, len(session.tokens(concept.asked[0], True)), n_prompt)
+
     return Contestant(
         name,
-        f"hypernetwork without context, learnt from {len(trained.learnt):,} concepts",
-        vectors_by_name(vector),
-        flops=lambda concept: 2.0 * n_weights * len(session.tokens(concept.asked[0], True)),
+        how_trained(trained),
+        None if trained.reads_prompt else vectors_by_name(vector),
+        partial(vectors_by_prompt, session, trained) if trained.reads_prompt else None,
+        flops=flops,
         n_learnt=len(trained.learnt),
-        flops_before=training_flops(session, trained, n_weights),
+        flops_before=training_flops(session, trained, concepts),
+        flops_each=taught_flops(session, trained, concepts),
     )
 
 
-def training_flops(session: ModelSession, trained: TrainedHypernetwork, n_weights: int) -> float:
-    """An estimate from the recipe: each step that runs the model reads a batch of texts, at most `longest` tokens each.
+def how_trained(trained: TrainedHypernetwork) -> str:
+    """What a hypernetwork reads, what it was trained by, and on how many concepts."""
+    reads = WORDS[trained.recipe.variant]
+    by = "" if trained.recipe.loss == LANGUAGE_MODEL else f", imitating {trained.recipe.teacher.replace('_', ' ')}"
+    return f"hypernetwork {reads}{by}, learnt from {len(trained.learnt):,} concepts"
 
-    A training that was ended early says after how many steps. The teachers of steps that imitate are not counted.
 
-    4 a parameter of the frozen model and token (forward, and gradient of activations), 6 a weight of the hypernetwork
-    and token of a sentence, of which 8 are counted.
-    """
-    recipe = trained.recipe
-    n_steps = int(trained.facts.get("n_steps", recipe.n_steps))
-    n_run = sum(not recipe.imitates(step) for step in range(n_steps))
-    per_step = 6.0 * n_weights * recipe.batch * 8
-    return n_run * recipe.batch * recipe.longest * 4.0 * session.shape.n_params + n_steps * per_step
+def vectors_by_prompt(
+    session: ModelSession, trained: TrainedHypernetwork, concept: Concept, prompts: Sequence[Tokens]
+) -> Float[Tensor, "prompts d"]:
+    """Δ of the concept's usual sentence and each prompt, as long as it is."""
+    found = []
+    for start in range(0, len(prompts), N_BATCH):
+        some = prompts[start : start + N_BATCH]
+        found += sentence_vectors(trained, session, [concept.asked[0]] * len(some), some)
+    return torch.stack([one.vector for one in found]) / trained.length

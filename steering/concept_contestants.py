@@ -1,7 +1,6 @@
-"""What is compared on concepts: ways to a vector of length 1, the prompt itself, and nothing.
+"""What is compared on concepts: ways to a vector of length 1 or to one for each prompt, the prompt itself, and nothing.
 
-Each fit sees the training part of one concept alone. FLOP are estimates: 2 a parameter and token of a forward pass, and
-as many for the gradient with respect to activations, embeddings counted as the rest.
+Each fit sees the training part of one concept alone. FLOP are the estimates of `concept_costs`.
 """
 
 import hashlib
@@ -16,13 +15,16 @@ from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.session import ModelSession
 from sae.autoencoder import Autoencoder
+from steering.concept_costs import FORWARD, fit_flops
 from steering.concepts import Concept
 from steering.direction import unit
 from steering.fit_rows import FitText, fit_texts
 from steering.fitting import fit_method
 from steering.methods import mean_difference, reft_r1
+from steering.prompt_vectors import Tokens
 
 VectorOf = Callable[[Concept], Float[Tensor, "d"]]
+VectorsOf = Callable[[Concept, Sequence[Tokens]], Float[Tensor, "prompts d"]]
 NONE, PROMPTING, BEGINNING = "no steering", "prompting", "beginning"
 MEAN_DIFFERENCE, REFT_R1, SAE_LATENT, RANDOM = "mean difference", "ReFT-r1", "SAE latent", "random vector"
 STEPS_AS_AXBENCH = 72
@@ -31,7 +33,7 @@ STEPS_AS_AXBENCH = 72
 
 @dataclass(frozen=True)
 class Contestant:
-    """One way to steer to a concept: a vector, or words before the prompt, or neither.
+    """One way to steer to a concept: a vector, a vector for each prompt, words before the prompt, or none of them.
 
     `flops` estimates what a vector of one concept costs; `n_learnt` is how many concepts a hypernetwork learnt from.
     """
@@ -39,6 +41,8 @@ class Contestant:
     name: str
     how: str
     vector: VectorOf | None = None
+    by_prompt: VectorsOf | None = None
+    """Vectors of some prompts, in mean norms; they are added as they come, brought to a mean length of 1."""
     lead: Callable[[Concept], str] | None = None
     flops: Callable[[Concept], float] | None = None
     n_learnt: int | None = None
@@ -47,6 +51,13 @@ class Contestant:
     seconds_before: float = 0.0
     """What was spent once and is shared by all concepts that were learnt from."""
     flops_before: float = 0.0
+    flops_each: float = 0.0
+    """What was spent on each concept that was learnt from, however many they are: its teacher."""
+
+    @property
+    def has_vectors(self) -> bool:
+        """Whether it steers by vectors."""
+        return self.vector is not None or self.by_prompt is not None
 
 
 def baselines(session: ModelSession, at: HookPoint, sae: Autoencoder | None = None) -> tuple[Contestant, ...]:
@@ -63,7 +74,7 @@ def baselines(session: ModelSession, at: HookPoint, sae: Autoencoder | None = No
             MEAN_DIFFERENCE,
             "DiffMean over every token of the training texts, at length 1",
             lambda concept: _mean_difference(session, concept, at),
-            flops=lambda concept: 2.0 * n_params * tokens(concept),
+            flops=lambda concept: fit_flops(session, concept, "mean_difference"),
         ),
     ]
     found.append(
@@ -71,7 +82,7 @@ def baselines(session: ModelSession, at: HookPoint, sae: Autoencoder | None = No
             REFT_R1,
             f"as in the paper, {STEPS_AS_AXBENCH} steps of 6 training texts",
             lambda concept: _reft_r1(session, concept, at),
-            flops=lambda concept: 6.0 * n_params * tokens(concept) * n_epochs(concept),
+            flops=lambda concept: fit_flops(session, concept, "reft_r1", n_epochs(concept)),
         )
     )
     if sae is not None:
@@ -80,7 +91,7 @@ def baselines(session: ModelSession, at: HookPoint, sae: Autoencoder | None = No
                 SAE_LATENT,
                 "decoder row of the latent that tells the training texts apart best by AUROC",
                 lambda concept: best_latent(session, concept, at, sae)[1],
-                flops=lambda concept: (2.0 * n_params + 2.0 * sae.W_enc.numel()) * tokens(concept),
+                flops=lambda concept: FORWARD * (n_params + sae.W_enc.numel()) * tokens(concept),
             )
         )
     width = session.weight("W_E", 0).shape[1]

@@ -2,12 +2,13 @@
 
 1. Only examples that no fit sees count: pairs of a positive and a negative, and the prompts that are kept for it.
 2. Each contestant's vector, at length 1, is added at every position at several strengths, relative to the mean
-   activation norm; a prompting one has its words before the prompt instead.
+   activation norm; where each prompt has a vector of its own, they have length 1 on average; a prompting one has its
+   words before the prompt instead.
 3. Every strength is scored by `scoring` and `dose`: concept, fluency and side effect, each in [0, 2], and their
    harmonic mean. The strength is chosen by it on one half of the pairs and prompts and reported on the other, which the
    choice never sees. Halves go by the digests of prompts.
 4. Beside the proxies: the share of the other half's continuations that show the concept by its own rule.
-5. Detection: AUROC, over the examples, of the largest x·v of each text.
+5. Detection: AUROC, over the examples, of the largest x·v of each text, where one vector is for all texts.
 """
 
 import time
@@ -32,6 +33,7 @@ from steering.direction import as_direction
 from steering.dose import Dose, Half, dose
 from steering.fit_rows import FitText, fit_text
 from steering.methods.add_direction import AddDirection
+from steering.prompt_vectors import PromptVectors, prompts_of
 from steering.scores import concept as concept_scores
 from steering.scores import kl
 from steering.scoring import N_TOKENS, SAMPLING, Material, Values, material_of, token_logprobs, values_of, written_of
@@ -41,6 +43,7 @@ STRENGTHS = (0.05, 0.1, 0.15, 0.2)
 MAX_PROMPTS = 12
 N_SHOWN = 2
 BUT_BOS: Ranges = ((1, None),)
+Pushed = Float[Tensor, "d"] | PromptVectors
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,8 @@ class Row:
     flops: float | None
     texts: tuple[str, ...]
     """The first continuations at that strength."""
+    length: float = 1.0
+    """Mean length of the vectors of its prompts as they came, in mean norms; a vector that is for all prompts has 1."""
 
 
 @dataclass(frozen=True)
@@ -171,10 +176,14 @@ def measure(arena: Arena, field: Field, contestant: Contestant) -> Row:
     """One contestant on one concept."""
     begun = time.monotonic()
     vector = None if contestant.vector is None else contestant.vector(field.concept).float()
-    seconds = time.monotonic() - begun
-    if vector is not None:
+    pushed: Pushed | None = vector
+    if contestant.by_prompt is not None:
+        prompts = prompts_of(field.material)
+        pushed = PromptVectors(prompts, contestant.by_prompt(field.concept, prompts).float())
+    seconds = (time.monotonic() - begun) / (len(pushed.prompts) if isinstance(pushed, PromptVectors) else 1)
+    if pushed is not None:
         strengths = arena.strengths
-        found = values_of(field.material, [changes(arena, vector, one) for one in strengths])
+        found = values_of(field.material, [changes(arena, pushed, one) for one in strengths])
     elif contestant.lead is not None:
         strengths, found = (1.0,), [led_values(arena, field, contestant.lead(field.concept))]
     else:
@@ -183,7 +192,7 @@ def measure(arena: Arena, field: Field, contestant: Contestant) -> Row:
         [_dose(field, *both, half) for both in zip(strengths, found, strict=True)] for half in (0, 1)
     )
     best = chosen(choosing)
-    written = continuations(arena, field, contestant, vector, strengths[best])
+    written = continuations(arena, field, contestant, pushed, strengths[best])
     rule = field.concept.rule
     return Row(
         field.concept.name,
@@ -198,12 +207,15 @@ def measure(arena: Arena, field: Field, contestant: Contestant) -> Row:
         seconds,
         None if contestant.flops is None else contestant.flops(field.concept),
         tuple(written[:N_SHOWN]),
+        pushed.length if isinstance(pushed, PromptVectors) else 1.0,
     )
 
 
-def changes(arena: Arena, vector: Float[Tensor, "d"], strength: float) -> tuple[Intervention, ...]:
-    """The vector added everywhere but at BOS, so many mean norms long."""
-    return (AddDirection(arena.at, as_direction(vector), strength, arena.mean_norm, BUT_BOS),)
+def changes(arena: Arena, pushed: Pushed, strength: float) -> tuple[Intervention, ...]:
+    """What is added but at BOS, so many mean norms long: a vector, or that of each prompt, so long on average."""
+    if isinstance(pushed, Tensor):
+        return (AddDirection(arena.at, as_direction(pushed), strength, arena.mean_norm, BUT_BOS),)
+    return (pushed.added(arena.at, strength * arena.mean_norm, BUT_BOS),)
 
 
 def chosen(choosing: Sequence[Dose]) -> int:
@@ -260,7 +272,7 @@ def _led(session: ModelSession, lead: str, prompt: str) -> tuple[int, ...]:
 
 
 def continuations(
-    arena: Arena, field: Field, contestant: Contestant, vector: Float[Tensor, "d"] | None, strength: float
+    arena: Arena, field: Field, contestant: Contestant, pushed: Pushed | None, strength: float
 ) -> list[str]:
     """What is written after the prompts of the half that is reported, at one strength, with the seeds of the scores."""
     session, material = arena.session, field.material
@@ -269,7 +281,7 @@ def continuations(
         (place, material.prompts[place] if lead is None else _led(session, lead, arena.prompts[place]))
         for place in field.halves[1].prompts
     ]
-    made = () if vector is None else changes(arena, vector, strength)
+    made = () if pushed is None else changes(arena, pushed, strength)
     rows = [GenerationRow(prompt, made, place) for place, prompt in prompts]
     written = session.generate_rows(rows, material.n_tokens, SAMPLING, remember=False)
     return ["".join(session.token_texts(new)) for new in written]

@@ -2,7 +2,8 @@
 
 1. Rows are kept in a file of JSON lines beside the report as they come; a run that stopped goes on where it was.
 2. Concepts held in and held out are summed up apart; intervals are of the mean over concepts, by bootstrap.
-3. `above_random` is the mean, over the concepts that both met, of a contestant's score less that of the random vector.
+3. `above_random` is the mean, over the concepts that both met, of a contestant's score less that of the random vector;
+   `above_first` the same less that of the contestant that was named first.
 """
 
 import hashlib
@@ -24,6 +25,7 @@ from steering.scores import Interval, interval
 
 SCHEMA_VERSION = 1
 PARTS = ("held_in", "held_out")
+COMPARED = ("overall", "concept")
 MEANS = ("overall", "concept", "fluency", "instruct", "kl", "perplexity_ratio", "repetition", "relevance_change")
 
 
@@ -136,7 +138,9 @@ def summary(asked: Asked, rows: Sequence[Row], facts: Mapping[str, Any]) -> dict
     wanted = {one.name for one in asked.chosen()}
     on_curve = {one.name for one in asked.contestants if one.is_on_curve}
     rows = [one for one in rows if one.contestant in names and one.concept in wanted]
-    table = [line for part in PARTS for one in asked.contestants if (line := _line(one, part, rows)) is not None]
+    first = asked.contestants[0].name
+    lines = [_line(one, part, rows, first) for part in PARTS for one in asked.contestants]
+    table = [line for line in lines if line is not None]
     return {
         "schema_version": SCHEMA_VERSION,
         "facts": dict(facts),
@@ -148,25 +152,29 @@ def summary(asked: Asked, rows: Sequence[Row], facts: Mapping[str, Any]) -> dict
     }
 
 
-def _line(contestant: Contestant, part: str, rows: Sequence[Row]) -> dict[str, Any] | None:
+def _line(contestant: Contestant, part: str, rows: Sequence[Row], first: str) -> dict[str, Any] | None:
     own = [one for one in rows if one.contestant == contestant.name and one.is_held_out == (part == "held_out")]
     if not own:
         return None
-    random = {one.concept: one for one in rows if one.contestant == RANDOM}
-    both = [(one, random[one.concept]) for one in own if one.concept in random]
     line: dict[str, Any] = {"contestant": contestant.name, "part": part, "n": len(own), "n_learnt": contestant.n_learnt}
     line |= {name: _interval([one.reported[name] for one in own]) for name in MEANS}
     line["shown"] = _interval([one.shown for one in own if one.shown is not None])
     line["detection"] = _interval([one.detection for one in own if one.detection is not None])
     line["strength"] = sum(one.strength for one in own) / len(own)
-    line["above_random"] = {
-        name: _interval([one.reported[name] - other.reported[name] for one, other in both])
-        for name in ("overall", "concept")
-    }
-    line["above_random"]["shown"] = _interval(
-        [one.shown - other.shown for one, other in both if one.shown is not None and other.shown is not None]
-    )
+    line["length"] = sum(one.length for one in own) / len(own)
+    line["above_random"] = _above(own, [one for one in rows if one.contestant == RANDOM])
+    line["above_first"] = _above(own, [one for one in rows if one.contestant == first])
     return line
+
+
+def _above(own: Sequence[Row], others: Sequence[Row]) -> dict[str, Any]:
+    """Differences over the concepts that both met."""
+    known = {one.concept: one for one in others}
+    both = [(one, known[one.concept]) for one in own if one.concept in known]
+    found = {name: _interval([one.reported[name] - other.reported[name] for one, other in both]) for name in COMPARED}
+    shown = [(one.shown, other.shown) for one, other in both]
+    found["shown"] = _interval([one - other for one, other in shown if one is not None and other is not None])
+    return found
 
 
 def _interval(values: Sequence[float]) -> dict[str, float] | None:
@@ -176,14 +184,15 @@ def _interval(values: Sequence[float]) -> dict[str, float] | None:
 def costs(contestants: Sequence[Contestant], rows: Sequence[Row]) -> list[dict[str, Any]]:
     """What a vector of one concept costs: seconds as measured, FLOP as estimated, what is shared divided among all.
 
-    `shared_among` is the number of concepts that a hypernetwork learnt from: each more makes every one cheaper.
-    `cheaper_from` is the number of concepts from which it costs less FLOP a concept than each other way, if the same
-    training were shared by so many.
+    `shared_among` is the number of concepts that a hypernetwork learnt from: each more makes every one cheaper, but for
+    `flops_each`, what the teacher of each cost. `cheaper_from` is the number of concepts from which it costs less FLOP
+    a concept than each other way, if the same steps were shared by so many, each with its teacher; what is not named
+    there is always cheaper.
     """
     found: list[dict[str, Any]] = []
     for one in contestants:
         own = [row for row in rows if row.contestant == one.name]
-        if one.vector is None or not own:
+        if not one.has_vectors or not own:
             continue
         n = one.n_learnt or 1
         flops = [row.flops for row in own if row.flops is not None]
@@ -191,10 +200,11 @@ def costs(contestants: Sequence[Contestant], rows: Sequence[Row]) -> list[dict[s
             {
                 "contestant": one.name,
                 "seconds": sum(row.seconds for row in own) / len(own) + one.seconds_before / n,
-                "flops": sum(flops) / len(flops) + one.flops_before / n if flops else None,
+                "flops": sum(flops) / len(flops) + one.flops_each + one.flops_before / n if flops else None,
                 "shared_among": one.n_learnt,
                 "seconds_before": one.seconds_before,
                 "flops_before": one.flops_before,
+                "flops_each": one.flops_each,
             }
         )
     alone = {cost["contestant"]: cost["flops"] for cost in found if not cost["flops_before"] and cost["flops"]}

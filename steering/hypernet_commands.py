@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sae.commands import Teller, with_fields
-from steering.hypernetwork_recipe import HypernetworkRecipe
+from steering.hypernetwork_recipe import NO_CONTEXT, HypernetworkRecipe
 
 if TYPE_CHECKING:
     from capture.session import ModelSession
+    from steering.hypernetwork_folder import TrainedHypernetwork
     from steering.sentence_vector import SentenceVector
 
 # Modules that load torch are imported inside the commands, so that --help answers at once.
@@ -90,7 +91,7 @@ def say(
     name, trained = named_hypernetwork(hypernetwork, session)
     tokens = session.tokens(prompt, trained.recipe.bos) if prompt else ()
     found = sentence_vector(trained, session, sentence, tokens)
-    typer.echo("\n".join([f"By {name}", *vector_lines(found, session)]))
+    typer.echo("\n".join([f"By {name}", *vector_lines(found, session), *prompt_lines(found, trained, session, prompt)]))
     if out is not None:
         write_vectors(fitted_of(found, trained, name), out)
         typer.echo(f"Vector written to {out}")
@@ -100,6 +101,7 @@ def say(
 def gains_of(
     hypernetwork: Annotated[list[str], typer.Argument(help="Names or digests on the shelf, or folders.")],
     named: Annotated[str, typer.Option("--concepts", help="The concept set that they were trained on.")] = "stories",
+    factor: Annotated[float, typer.Option(help="What the vectors are multiplied by; 1 is as they were trained.")] = 1.0,
     out: Annotated[Path | None, typer.Option(help="JSON file to write.")] = None,
     model: Model = "stories",
 ) -> None:
@@ -107,20 +109,44 @@ def gains_of(
     from capture.models import load_session
     from capture.written_file import write_file
     from steering.concepts import read_concepts
-    from steering.hypernetwork_gains import PARTS, gains
+    from steering.hypernetwork_gains import above, gains
     from steering.sentence_vector import named_hypernetwork
 
     session, concepts = load_session(model), read_concepts(named)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for one in hypernetwork:
         name, trained = named_hypernetwork(one, session)
-        rows.append({"name": name, **gains(trained, session, concepts)})
-        for part in (part for part in PARTS if part in rows[-1]):
-            said = [f"{kind} {_interval(rows[-1][part][kind])}" for kind in ("gain", "specific")]
-            typer.echo(f"{name}, {rows[-1]['n_learnt']:,} learnt, {rows[-1][part]['n']:,} {part}: {', '.join(said)}")
+        rows.append({"name": name, **gains(trained, session, concepts, factor=factor)})
+        typer.echo("\n".join(gain_lines(rows[-1])))
+        if len(rows) > 1:
+            rows[-1]["above_first"] = above(rows[-1], rows[0])
+            typer.echo("\n".join(above_lines(rows[-1], rows[0]["name"])))
     if out is not None:
         write_file(out, (json.dumps({"concepts": concepts.digest(), "rows": rows}, indent=1) + "\n").encode())
         typer.echo(f"Gains written to {out}")
+
+
+def gain_lines(row: dict[str, Any]) -> list[str]:
+    """The gains of one hypernetwork in words, a line for each part."""
+    from steering.hypernetwork_gains import KINDS, PARTS
+
+    lines = []
+    for part in (part for part in PARTS if part in row):
+        found = row[part]
+        said = [f"{kind} {_interval(found[kind])}" for kind in KINDS]
+        said.append(f"{found['length']:.2f} mean norms long")
+        if row["variant"] != NO_CONTEXT and found["alike"] is not None:
+            said.append(f"cosine {found['alike']:.3f} between prompts")
+        lines.append(f"{row['name']}, {row['n_learnt']:,} learnt, {found['n']:,} {part}: {', '.join(said)}")
+    return lines
+
+
+def above_lines(row: dict[str, Any], first: str) -> list[str]:
+    """What one hypernetwork gains more than the first."""
+    return [
+        f"  {part}, more than {first}: {', '.join(f'{kind} {_interval(one)}' for kind, one in found.items())}"
+        for part, found in row["above_first"].items()
+    ]
 
 
 def _interval(found: dict[str, float]) -> str:
@@ -143,6 +169,20 @@ def vector_lines(found: "SentenceVector", session: "ModelSession") -> list[str]:
     if found.is_far:
         lines.append("This sentence is far from everything that was learnt: expect little of its vector.")
     return lines
+
+
+def prompt_lines(
+    found: "SentenceVector", trained: "TrainedHypernetwork", session: "ModelSession", prompt: str
+) -> list[str]:
+    """What the prompt has to do with a vector, in words; nothing where none was given and none is read."""
+    from steering.sentence_vector import likeness_without_prompt
+
+    if not trained.reads_prompt:
+        return ["The prompt was not read: this hypernetwork reads the sentence alone."] if prompt else []
+    if not prompt:
+        return ["This is the vector behind no prompt; each prompt has one of its own: give --prompt."]
+    cosine = likeness_without_prompt(found, trained, session)
+    return [f"This is the vector for this prompt alone; its cosine with that behind no prompt is {cosine:+.3f}."]
 
 
 def _tokens(weights: list[tuple[int, float]], session: "ModelSession") -> str:

@@ -24,7 +24,7 @@ from capture.session import ModelSession
 from capture.written_file import replace_file
 from sae.tensor_file import read_checked_tensors, read_config
 from steering.hypernetwork import Hypernetwork
-from steering.hypernetwork_recipe import HypernetworkRecipe
+from steering.hypernetwork_recipe import NO_CONTEXT, HypernetworkRecipe
 
 SCHEMA_VERSION = 1
 MANIFEST, WEIGHTS, EVALUATION = "manifest.json", "hypernetwork.safetensors", "evaluation.json"
@@ -54,6 +54,11 @@ class TrainedHypernetwork:
     def d_model(self) -> int:
         """Width of the model that it steers."""
         return self.network.head.out_features
+
+    @property
+    def reads_prompt(self) -> bool:
+        """Whether it makes a vector for each prompt anew."""
+        return self.recipe.variant != NO_CONTEXT
 
     @property
     def length(self) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import cosine_similarity, normalize
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint
@@ -49,6 +49,8 @@ class SentenceVector:
     distance: float
     far: float
     """Distance above which a sentence is far from everything learnt."""
+    prompt: tuple[int, ...] = ()
+    """The prompt that it is for, where the hypernetwork reads one."""
 
     @property
     def is_far(self) -> bool:
@@ -89,10 +91,19 @@ def sentence_vectors(
     with torch.no_grad():
         vectors = trained.length * trained.network.delta(pooled)
     nearest = distances_to(trained.known, pooled)
+    read = prompts if trained.reads_prompt else [()] * len(asked)
     return [
-        SentenceVector(one, trained.at, vector, trained.mean_norm, trained.learnt[place], distance, trained.far)
-        for one, vector, (distance, place) in zip(asked, vectors, nearest, strict=True)
+        SentenceVector(
+            one, trained.at, vector, trained.mean_norm, trained.learnt[place], distance, trained.far, tuple(prompt)
+        )
+        for one, vector, (distance, place), prompt in zip(asked, vectors, nearest, read, strict=True)
     ]
+
+
+def likeness_without_prompt(found: SentenceVector, trained: TrainedHypernetwork, session: ModelSession) -> float:
+    """Cosine of a vector with that of the same sentence behind no prompt: 1 where the prompt has no say."""
+    without = sentence_vector(trained, session, found.sentence)
+    return float(cosine_similarity(found.vector, without.vector, dim=0))
 
 
 def pooled_sentences(
@@ -218,4 +229,6 @@ def fitted_of(found: SentenceVector, trained: TrainedHypernetwork, name: str) ->
         "distance": found.distance,
         "far": found.far,
     }
+    if trained.reads_prompt:
+        facts["prompt_tokens"] = list(found.prompt)
     return Fitted("hypernetwork", {found.at: found.vector}, {found.at: found.mean_norm}, facts)

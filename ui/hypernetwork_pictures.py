@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ from ui.figures.picture import Picture
 PARTS = {"held_in": "held in", "held_out": "held out"}
 COLOURS = {"held_in": charts.CLEAN, "held_out": charts.STEERED}
 SHAPES = {"held_in": "circle-open", "held_out": "circle"}
+VARIANTS = "variants.json"
+"""A comparison with networks that read the prompt, or were trained by another loss; a bundled folder has one."""
 MAX_BYTES = 20_000_000
 COLUMNS = ("what steers", "concepts", "score of 2", "95 %", "concept, nats", "shown", "detection", "above random")
 Line = Mapping[str, Any]
 
 
-def read_evaluation(folder: Path) -> dict[str, Any] | None:
+def read_evaluation(folder: Path, name: str = "evaluation.json") -> dict[str, Any] | None:
     """The evaluation in a hypernetwork's folder; None where there is none that can be read."""
-    path = folder / "evaluation.json"
+    path = folder / name
     try:
         if path.stat().st_size > MAX_BYTES:
             return None
@@ -45,6 +48,13 @@ def scores(report: Mapping[str, Any]) -> Picture:
         "half of the prompts and is reported on the other. Bars: 95 % over concepts."
     )
     return Picture("hypernetwork-scores", "Beside other ways to steer", words, drawn)
+
+
+def variants(report: Mapping[str, Any]) -> Picture:
+    """The scores of a comparison of variants and losses, with what each of them is."""
+    told = [f"{name}: {how}" for name, how in report.get("contestants", {}).items() if how.startswith("hypernetwork")]
+    words = f"{'; '.join(told)}. Measured as above."
+    return replace(scores(report), name="hypernetwork-variants", title="Beside each other", caption=words)
 
 
 def _dots(table: Sequence[Line], names: Sequence[str], part: str) -> Any:

@@ -10,10 +10,12 @@ from capture.checkpoints import checkpoints_of, tokens_in_name
 from capture.models import catalogue, load_session
 from data.recipes.make_prompts import write_prompts
 from sae.library import load_sae
+from steering.concept_costs import training_flops
 from steering.concepts import read_concepts
 from steering.contrast_pairs import bundled_sets, read_contrast
 from steering.controller_folder import read_controller
 from steering.controller_making import pair_halves
+from steering.hypernetwork_folder import read_hypernetwork
 from steering.vector_folder import read_vectors
 
 DATA = Path(__file__).resolve().parents[2] / "data"
@@ -184,3 +186,35 @@ def test_the_table_of_what_steers_to_concepts_is_that_of_the_bundled_comparison(
         both = [lines[name, part] for part in ("held_in", "held_out")]
         cells = [f"{at['mean']:.2f} ({at['low']:.2f} to {at['high']:.2f})" for at in (one["overall"] for one in both)]
         assert f"| {' | '.join(cells)} | {both[1]['shown']['mean']:.0%}".replace("%", " %") in readme
+
+
+def test_what_a_vector_costs_has_its_teacher_and_is_the_same_in_the_report_the_card_and_the_readme() -> None:
+    folder = DATA / "hypernetworks" / "stories-sentence"
+    costs = {one["contestant"]: one for one in json.loads((folder / "evaluation.json").read_text())["costs"]}
+    session, concepts = load_session("stories"), read_concepts("stories")
+    trained = read_hypernetwork(folder)
+    own = costs["stories-sentence"]
+    assert own["flops_before"] == pytest.approx(training_flops(session, trained, concepts))
+    assert own["flops_each"] == pytest.approx(costs["mean difference"]["flops"], rel=0.1)
+    assert "mean difference" not in own["cheaper_from"]
+    words = f"cheaper than ReFT-r1 from {own['cheaper_from']['ReFT-r1']} concepts on"
+    for text in ((DATA.parent / "README.md").read_text(), (folder / "README.md").read_text()):
+        assert words in " ".join(text.split())
+        assert f"{own['flops'] / 1e9:.0f} GFLOP" in text
+
+
+def test_the_tables_of_variants_and_losses_are_those_of_their_reports() -> None:
+    folder = DATA / "hypernetworks" / "stories-sentence"
+    card, concepts = (folder / "README.md").read_text(), read_concepts("stories").digest()
+    for name in ("variants", "variants_1500"):
+        report, gains = (json.loads((folder / f"{name}{end}.json").read_text()) for end in ("", "_gains"))
+        lines = {(line["contestant"], line["part"]): line for line in report["table"]}
+        for row in gains["rows"]:
+            assert gains["concepts"] == report["facts"]["concepts"]["digest"] == concepts
+            both = [lines[row["name"], part]["overall"] for part in ("held_in", "held_out")]
+            cells = [f"{row[part]['specific']['mean']:+.3f}" for part in ("held_in", "held_out")]
+            cells += [f"{at['mean']:.2f} ({at['low']:.2f} to {at['high']:.2f})" for at in both]
+            assert f"| {' | '.join(cells)} |" in card
+    report = json.loads((folder / "variants_held_out.json").read_text())
+    for at in (line["overall"] for line in report["table"] if line["part"] == "held_out" and line["strength"] > 0):
+        assert f"| {at['mean']:.2f} ({at['low']:.2f} to {at['high']:.2f}) |" in card

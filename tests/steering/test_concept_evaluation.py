@@ -26,10 +26,22 @@ from steering.concept_contestants import (
     sentence_lead,
     vectors_by_name,
 )
-from steering.concept_evaluation import Row, _dose, arena_of, changes, chosen, detection, field_of, led_values, measure
+from steering.concept_evaluation import (
+    BUT_BOS,
+    Row,
+    _dose,
+    arena_of,
+    changes,
+    chosen,
+    detection,
+    field_of,
+    led_values,
+    measure,
+)
 from steering.concept_report import Asked, costs, evaluate_concepts, plain_sentence, report_lines
 from steering.concept_rule import Rule
 from steering.concepts import Concept, Example, concept_set
+from steering.prompt_vectors import AddByPrompt, PromptVectors, prompts_of
 from steering.scoring import values_of
 from tests.steering.planted import DOWN, UP, direction
 from tests.steering.test_reft_r1 import next_letter_session
@@ -79,6 +91,48 @@ def test_the_planted_direction_steers_and_detects_and_chance_does_not():
     assert (scores[NONE], rows[NONE].reported["kl"], rows[NONE].reported["fluency"]) == (0.0, 0.0, 2.0)
     assert rows["planted"].detection == 1.0
     assert rows["planted"].shown >= rows[NONE].shown
+
+
+def by_prompt(vectors):
+    """A contestant with a vector for each prompt, in mean norms."""
+    return Contestant("by prompt", "toy", by_prompt=lambda concept, prompts: torch.stack(list(map(vectors, prompts))))
+
+
+def test_the_same_vector_for_every_prompt_is_as_one_vector_whatever_its_length():
+    one, each = measure(arena(), field(), PLANTED), measure(arena(), field(), by_prompt(lambda prompt: 3 * direction()))
+    assert each.reported == pytest.approx(one.reported, abs=1e-6)
+    assert (each.strength, each.choosing, each.texts) == (one.strength, pytest.approx(one.choosing), one.texts)
+    assert (each.length, each.detection) == (pytest.approx(3.0), None)
+
+
+def test_vectors_of_prompts_keep_their_lengths_beside_each_other():
+    vectors = PromptVectors(((1,), (2,)), torch.tensor([[3.0, 0.0], [0.0, 1.0]]))
+    added = vectors.added(AT, 4.0, BUT_BOS)
+    ((first,), (second,)) = (added.bound_to(next_letter_session(), prompt) for prompt in ((1,), (2,)))
+    assert first.added().tolist() == [6.0, 0.0]
+    assert second.added().tolist() == [0.0, 2.0]
+    nothing = PromptVectors(((1,),), torch.zeros(1, 2)).added(AT, 4.0, BUT_BOS)
+    assert nothing.bound_to(next_letter_session(), (1,))[0].added().tolist() == [0.0, 0.0]
+
+
+def test_a_vector_for_each_prompt_acts_on_the_texts_of_its_prompt_alone():
+    """Of every three prompts one has the planted direction, one its opposite, and one nothing."""
+    material = field().material
+    signs = {prompt: place % 3 - 1 for place, prompt in enumerate(sorted(prompts_of(material)))}
+    vectors = PromptVectors((*signs,), torch.stack([sign * direction() for sign in signs.values()]))
+    (found,) = values_of(material, [changes(arena(), vectors, 0.6)])
+    own = [signs[one.tokens[: one.start]] for one in material.pairs[::2]]
+    assert set(own) == {-1, 0, 1}
+    assert [(one > 0) - (one < 0) for one in found.concept] == own
+    assert [one > 0 for one in found.kl] == [signs[one] != 0 for one in material.prompts]
+
+
+def test_a_vector_for_each_prompt_is_of_one_comparison_and_no_link():
+    added = AddByPrompt(AT, {}, 1.0, BUT_BOS)
+    with pytest.raises(ValueError, match="bound to one"):
+        added(torch.zeros(1, 2, 32), AT, 0)
+    with pytest.raises(ValueError, match="has no recipe"):
+        added.recipe()
 
 
 def test_the_choice_of_the_strength_never_sees_the_half_that_is_reported():
@@ -183,14 +237,14 @@ def test_the_report_has_both_parts_apart_with_intervals_costs_and_a_sentence(tmp
 
 
 def test_what_a_hypernetwork_costs_is_shared_and_at_some_number_it_is_cheaper():
-    learnt = replace(PLANTED, flops=lambda concept: 2.0, flops_before=100.0, n_learnt=10)
+    learnt = replace(PLANTED, flops=lambda concept: 1.0, flops_before=100.0, flops_each=1.0, n_learnt=10)
     alone = replace(PLANTED, name="alone", flops=lambda concept: 6.0, n_learnt=None, seconds_before=0.0)
     row = Row("up", "", True, "", 0.1, {}, (), None, None, 3.0, 0.0, ())
-    rows = [replace(row, contestant="planted", flops=2.0), replace(row, contestant="alone", flops=6.0)]
+    rows = [replace(row, contestant="planted", flops=1.0), replace(row, contestant="alone", flops=6.0)]
     shared, other = costs((learnt, alone), rows)
     assert (shared["flops"], other["flops"]) == (12.0, 6.0)
     assert shared["seconds"] == pytest.approx(3.0 + 8.0 / 10)
-    # 100 / n + 2 < 6 from 26 concepts on.
+    # 100 / n + 1 + 1 < 6 from 26 concepts on.
     assert shared["cheaper_from"] == {"alone": 26}
 
 

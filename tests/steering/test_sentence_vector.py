@@ -7,9 +7,11 @@ from capture.binding import bound
 from capture.errors import UserError
 from capture.hook_point import HookPoint
 from steering.fitted import Fitted
+from steering.hypernet_commands import prompt_lines
 from steering.methods.add_direction import AddDirection
 from steering.methods.hypernetwork import SteerBySentence
 from steering.sentence_vector import (
+    fitted_of,
     nearest_latents,
     nearest_vectors,
     promoted_tokens,
@@ -38,6 +40,20 @@ def test_with_context_the_vector_changes_with_the_prompt(variant, tiny_session):
     trained = trained_for(tiny_session, variant)
     one, other = (sentence_vector(trained, tiny_session, "the bear", prompt).vector for prompt in (PROMPT, (0, 1, 2)))
     assert (one - other).norm() > 0.01
+
+
+def test_what_the_prompt_has_to_do_with_a_vector_is_said_and_kept_with_it(tiny_session):
+    trained = trained_for(tiny_session, "cross_attention")
+    found, without = (sentence_vector(trained, tiny_session, "the bear", one) for one in (PROMPT, ()))
+    cosine = float(torch.nn.functional.cosine_similarity(found.vector, without.vector, dim=0))
+    assert f"behind no prompt is {cosine:+.3f}" in prompt_lines(found, trained, tiny_session, "see")[0]
+    assert "give --prompt" in prompt_lines(without, trained, tiny_session, "")[0]
+    assert fitted_of(found, trained, "own").facts["prompt_tokens"] == [*PROMPT]
+    alone = trained_for(tiny_session)
+    one = sentence_vector(alone, tiny_session, "the bear", PROMPT)
+    assert "prompt was not read" in prompt_lines(one, alone, tiny_session, "see")[0]
+    assert prompt_lines(one, alone, tiny_session, "") == []
+    assert "prompt_tokens" not in fitted_of(one, alone, "own").facts
 
 
 def test_a_factor_of_one_is_length_times_mean_norm(tiny_session):

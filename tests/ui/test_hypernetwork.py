@@ -1,6 +1,7 @@
 """The sentence adder, the Hypernetwork page and its job, without a browser."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -109,6 +110,22 @@ def test_a_typed_sentence_shows_its_vector_and_goes_into_the_recipe(home, tiny_s
     assert (recipe["kind"], recipe["name"], recipe["unit"]) == ("step", "the bear", "relative")
 
 
+@pytest.mark.parametrize("variant", ["in_context", "cross_attention"])
+def test_a_vector_that_depends_on_the_prompt_says_by_how_much_and_the_recipe_makes_it_anew(home, tiny_session, variant):
+    digest = shelve_hypernetwork(tiny_session, home, "small", variant)
+    app = drawn(ADDER)
+    app.text_input(key="steerscope.add.sentence.text").set_value("the bear").run()
+    assert not app.error
+    trained, prompt = trained_for(tiny_session, variant), tiny_session.tokens("a cat sat", True)
+    found, without = (sentence_vector(trained, tiny_session, "the bear", one).vector for one in (prompt, ()))
+    cosine = float(torch.nn.functional.cosine_similarity(found, without, dim=0))
+    assert f"cosine {cosine:+.2f} with the vector behind no prompt" in str(app.table[0].value)
+    assert any("of this text alone" in one.value for one in app.caption)
+    app.button(key="steerscope.add.sentence.go").click().run()
+    (recipe,) = json.loads(app.json[-1].value)
+    assert (recipe["kind"], recipe["hypernetwork"], recipe["sentence"]) == ("hypernetwork", digest, "the bear")
+
+
 @pytest.mark.parametrize("sentence", ["sea " * 2500, "b" * 900])
 def test_a_sentence_that_is_too_long_gets_a_sentence(home, tiny_session, sentence):
     shelve_hypernetwork(tiny_session, home, "small", "no_context")
@@ -133,6 +150,17 @@ def test_the_page_shows_scores_and_curves(home, tiny_session):
     said = " ".join(one.value for one in app.markdown)
     assert "trained on 5 concepts of the model tiny llama; 1 were held out" in said
     assert "it beats the random vector" in said
+
+
+def test_the_page_shows_a_comparison_of_variants_where_there_is_one(home, tiny_session):
+    folder = find_shelved("hypernetworks", shelve_hypernetwork(tiny_session, home, "small", "no_context")).folder
+    (folder / "evaluation.json").write_text(json.dumps(report()))
+    told = {"small": "hypernetwork in context, learnt from 40 concepts", "random vector": "a random direction"}
+    (folder / "variants.json").write_text(json.dumps({**report(), "contestants": told}))
+    app = drawn(PAGE)
+    assert "Variants and losses" in [one.label for one in app.expander]
+    said = [one.value.replace("\\", "") for one in app.caption]
+    assert f"small: {told['small']}. Measured as above." in said
 
 
 def test_the_page_of_an_empty_shelf_says_what_to_do(home):
@@ -175,6 +203,19 @@ def test_the_job_is_the_command_line_with_what_differs(home, monkeypatch):
     command = training_command(recipe)
     assert command[command.index("cli.py") :][:3] == ["cli.py", "hypernet", "train"]
     assert command[-4:] == ["--n-heads", "2", "--n-steps", "7"]
+
+
+def test_the_form_asks_for_a_variant_and_a_loss(home, monkeypatch):
+    submitted = []
+    monkeypatch.setattr("ui.hypernet_form.queue", lambda: SimpleNamespace(submit=lambda *job: submitted.append(job)))
+    monkeypatch.setattr("ui.hypernet_form.hypernet_recipe", lambda *asked, **changes: changes)
+    app = drawn(PAGE)
+    choices = {one.label: one for one in app.selectbox}
+    choices["It"].set_value("cross_attention")
+    choices["It learns by"].set_value("reconstruction")
+    next(one for one in app.button if one.label == "Start").click().run()
+    ((_, changes, *_),) = submitted
+    assert (changes["variant"], changes["loss"]) == ("cross_attention", "reconstruction")
 
 
 @pytest.mark.parametrize(

@@ -107,9 +107,14 @@ def _show(found: "SentenceVector", session: "ModelSession", trained: "TrainedHyp
         "near concept": f"{found.nearest}, distance {found.distance:.2f}",
         "length": f"{say_number(found.norm)}, {found.norm / found.mean_norm:.2f} × mean norm",
     }
+    reads = ""
+    if trained.reads_prompt:
+        from steering.sentence_vector import likeness_without_prompt
+
+        cosine = likeness_without_prompt(found, trained, session)
+        rows |= {"prompt": f"cosine {cosine:+.2f} with the vector behind no prompt"}
+        reads = " Here for the text of this view; in the recipe it is made anew for each prompt."
     st.table({"": list(rows), " ": list(rows.values())}, border="horizontal", hide_index=True, hide_header=True)
-    is_own = trained.recipe.variant == "no_context"
-    reads = "" if is_own else " Here for the text of this view; it is made anew for each prompt."
     caption(
         f"At {found.at}. Tokens: the direct path to the logits, those of latents in brackets. Numbers: cosines.{reads}"
     )
@@ -156,12 +161,11 @@ def _use(found: "SentenceVector", one: "Shelved", trained: "TrainedHypernetwork"
 
 def change_of(found: "SentenceVector", digest: str, trained: "TrainedHypernetwork", factor: float) -> dict[str, Any]:
     """The recipe's entry: a step with the vector itself, or the sentence where each prompt has a vector of its own."""
-    from steering.hypernetwork_recipe import NO_CONTEXT
     from steering.methods.hypernetwork import METHOD, SteerBySentence
     from steering.recipe import step_of
     from steering.sentence_vector import fitted_of
 
-    if trained.recipe.variant != NO_CONTEXT:
+    if trained.reads_prompt:
         return SteerBySentence(found.at, digest, found.sentence, factor).recipe()
     fitted = fitted_of(found, trained, digest)
     strength = factor * trained.recipe.length
@@ -173,6 +177,8 @@ def _keep(found: "SentenceVector", one: "Shelved", trained: "TrainedHypernetwork
     """Name it and put it on the shelf, where it is a vector like any other."""
     name, go = st.columns([3, 2], vertical_alignment="bottom")
     called = name.text_input("Name", placeholder=shortened(found.sentence, 40), max_chars=60, key=f"{KEY}.name")
+    if trained.reads_prompt:
+        caption("Keep takes the vector of this text alone; the recipe makes one for each prompt.")
     if go.button("Keep", icon=":material/bookmark_add:", width="stretch", key=f"{KEY}.keep"):
         with boundary("keeping the vector"):
             kept = keep_vector(found, one.name, trained, called or shortened(found.sentence, 40))

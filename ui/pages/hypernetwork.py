@@ -97,6 +97,9 @@ def _evaluation(one: "Shelved") -> None:
     with st.expander("Every figure"):
         table = zip(pictures.COLUMNS, zip(*pictures.rows(report), strict=True), strict=True)
         st.dataframe({name: list(cells) for name, cells in table}, hide_index=True, key="hypernetwork-table")
+    if variants := pictures.read_evaluation(one.folder, pictures.VARIANTS):
+        with st.expander("Variants and losses"):
+            _show(pictures.variants(variants))
 
 
 def _training(one: "Shelved") -> None:
