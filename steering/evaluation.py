@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from capture.hook_point import HookPoint
+from capture.intervention import Intervention
 from capture.session import ModelSession
 from steering.contrast_pairs import Contrast, contrast_of
 from steering.dose import Dose, Half, dose, knee
@@ -22,8 +23,10 @@ from steering.fit_rows import RowsAsked, fit_texts, stream_rows
 from steering.fitted import Fitted, Setting
 from steering.method import Method, Progress, silent
 from steering.null_vectors import Refit, as_long_as, random_fits, shuffled_fits
+from steering.recipe import Step, paper_scope
 from steering.scores import auroc
 from steering.scoring import Material, material_of, pair_scores, values_of
+from steering.token_scope import TokenScope
 
 STRENGTHS = (0.05, 0.1, 0.2, 0.4, 0.8)
 N_NULL = 8
@@ -106,7 +109,7 @@ def evaluate(question: Question, strengths: Sequence[float] = STRENGTHS, progres
     fitted = question.fitted
     material = _material(question)
     settings = [replace(question.setting, strength=strength) for strength in strengths]
-    found = values_of(material, [question.method.apply(fitted, one) for one in settings], _first_half(progress))
+    found = values_of(material, [_used(question, fitted, one) for one in settings], _first_half(progress))
     choosing, reporting = (
         [dose(strength, None, one, material.written, half) for strength, one in zip(strengths, found, strict=True)]
         for half in question.halves
@@ -122,6 +125,18 @@ def evaluate(question: Question, strengths: Sequence[float] = STRENGTHS, progres
     areas = projection_auroc(question.session, fitted, question.held_out, question.bos) if is_additive else {}
     chosen = best.strength if best else 0.0
     return Evaluation(tuple(reporting), tuple(nulls), areas, chosen, steers, _facts(question, material.n_tokens))
+
+
+def _used(question: Question, fitted: Fitted, setting: Setting) -> tuple[Intervention, ...]:
+    """The vectors as they are scored: in the ranges of the setting, or at the ends of each prompt."""
+    changes, scope = question.method.apply(fitted, setting), _ends(question)
+    return changes if scope is None else (Step(question.method.title, changes, scope=scope),)
+
+
+def _ends(question: Question) -> TokenScope | None:
+    """The ends of a prompt, where the method was fitted there: a range of positions cannot say them."""
+    method = question.method
+    return paper_scope(method, (), question.fitted.facts) if method.scope == "prompt_ends" else None
 
 
 def _material(question: Question) -> Material:
@@ -140,7 +155,7 @@ def _nulls(question: Question, material: Material, settings: Sequence[Setting], 
     for n, setting in enumerate(settings):
         progress(0.5 + 0.5 * n / len(settings), f"null at strength {setting.strength:g}")
         highest = {
-            name: max(_mean(pair_scores(held_out, question.method.apply(one, setting))[0]) for one in some)
+            name: max(_mean(pair_scores(held_out, _used(question, one, setting))[0]) for one in some)
             for name, some in drawn.items()
         }
         found.append(Null(highest.get("random"), highest["shuffled"]))
@@ -160,9 +175,10 @@ def _drawn(question: Question) -> dict[str, list[Fitted]]:
 
 
 def _facts(question: Question, n_tokens: int) -> dict[str, Any]:
+    scope = _ends(question)
     return {
         "unit": question.setting.unit,
-        "ranges": [list(one) for one in question.setting.ranges],
+        **({"ranges": [list(one) for one in question.setting.ranges]} if scope is None else {"scope": scope.recipe()}),
         "n_held_out": len(question.held_out.examples) // 2,
         "held_out": question.held_out.digest(),
         "n_prompts": len(question.prompts),
