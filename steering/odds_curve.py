@@ -56,11 +56,11 @@ def odds_words(curve: OddsCurve, unit: str) -> list[str]:
 
 def _law_words(law: Dynamics, unit: str) -> str:
     shares = {"preference": law.r2_preference, "utility": law.r2_utility}
-    fit = " and ".join(f"{max(0.0, share):.0%} of the {name} odds' variance" for name, share in shares.items())
+    fit = ", ".join(f"R² {share:.2f} for {name}" for name, share in shares.items())
     poor = [name for name, share in shares.items() if share < GOOD]
     doubt = f" It does not describe the {' or the '.join(poor)} odds." if poor else ""
-    sides = [f"{name} it {_side_words(side, unit)}" for name, side in (("below", law.below), ("above", law.above))]
-    return f"The law of the odds explains {fit}.{doubt} Its m0 is {law.m0:.3g}; {'; '.join(sides)}."
+    sides = [f" {name} it {_side_words(side, unit)}." for name, side in (("Above", law.above), ("Below", law.below))]
+    return f"Law of the odds: {fit}, m0 {law.m0:.3g}.{doubt}{''.join(sides)}"
 
 
 def _side_words(side: Side | None, unit: str) -> str:
@@ -68,8 +68,8 @@ def _side_words(side: Side | None, unit: str) -> str:
         return f"D is mirrored, for fewer than {MIN_SIDE} strengths of that sign were tried"
     half = "D stays above ½ as far as was tried" if side.half is None else f"D is ½ at {side.half:.3g} ({unit})"
     if not side.is_identified:
-        return f"{half}, and Λ and p are not identifiable"
-    return f"{half}, with Λ {side.scale:.3g} and p {side.power:.3g}"
+        return f"{half}; Λ and p are not identifiable"
+    return f"{half}; Λ {side.scale:.3g}, p {side.power:.3g}"
 
 
 def _without_law(curve: OddsCurve) -> str:

@@ -38,5 +38,6 @@ def odds_figure(curve: "OddsCurve") -> "Figure":
         lines.append(Curve(name, strengths, moved, colour, mode="markers", hover=words))
     since = "clean" if curve.start.strength == 0 else f"those at {say_number(curve.start.strength)}"
     figure = curves(lines, x="strength", y=f"odds less {since} (nats)", height=HEIGHT_PX)
-    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "title": None}
-    return figure.update_layout(legend=legend, margin={"l": 4, "r": 8, "t": 16, "b": 4})
+    # The law has the colour of its points: one name for both keeps the legend in one line.
+    figure.update_traces(showlegend=False, selector={"mode": "lines"})
+    return figure.update_layout(margin={"l": 4, "r": 8, "t": 28, "b": 4})

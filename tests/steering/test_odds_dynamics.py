@@ -126,9 +126,9 @@ def test_the_law_is_said_in_one_sentence_with_what_is_not_known():
     start = made(UP, [0.0])[0]
     (words,) = odds_words(odds_curve(doses(UP, TUNED[1:]), (start.preference, start.utility)), "mean norms")
     assert words == (
-        "The law of the odds explains 100% of the preference odds' variance and 100% of the utility odds' variance. "
-        "Its m0 is 0.02; below it D is mirrored, for fewer than 4 strengths of that sign were tried; "
-        "above it D is ½ at 0.663 (mean norms), with Λ 0.3 and p 0.8."
+        "Law of the odds: R² 1.00 for preference, R² 1.00 for utility, m0 0.02. "
+        "Above it D is ½ at 0.663 (mean norms); Λ 0.3, p 0.8. "
+        "Below it D is mirrored, for fewer than 4 strengths of that sign were tried."
     )
     few = odds_words(odds_curve(doses(UP, (0.1, 0.2)), None), "mean norms")
     assert few == [
