@@ -25,7 +25,7 @@ def formula_lines() -> list[str]:
 def score_lines(found: "Evaluation") -> list[str]:
     """The dose-response of fitted vectors, with its null."""
     lines = [f"AUROC of held-out projections at {at}: {area:.3f}" for at, area in found.auroc.items()]
-    lines += _table(found.doses, [f"{_signed(null.random)} / {null.shuffled:+.3f}" for null in found.nulls])
+    lines += _table(found.doses, [f"{_signed(null.random)} / {_signed(null.shuffled)}" for null in found.nulls])
     unit = found.facts["unit"]
     word = "steers: its interval lies above both nulls" if found.steers else "does not steer above both nulls"
     if found.chosen:

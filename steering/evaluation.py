@@ -34,10 +34,13 @@ N_NULL = 8
 
 @dataclass(frozen=True)
 class Null:
-    """The highest concept score of `n_null` draws at one strength; `random` is None where no vector is added."""
+    """The highest concept score of `n_null` draws at one strength.
+
+    `random` is None where no vector is added, `shuffled` where the labels decide nothing.
+    """
 
     random: float | None
-    shuffled: float
+    shuffled: float | None
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,9 @@ def evaluate(question: Question, strengths: Sequence[float] = STRENGTHS, progres
     at_best = [
         (one, null) for one, null in zip(reporting, nulls, strict=True) if best and one.strength == best.strength
     ]
-    steers = any(one.concept and one.concept.low > max(null.random or 0.0, null.shuffled) for one, null in at_best)
+    steers = any(
+        one.concept and one.concept.low > max(null.random or 0.0, null.shuffled or 0.0) for one, null in at_best
+    )
     # A mask, or the mean of many steps, is no direction to project on.
     is_additive = question.method.is_additive
     areas = projection_auroc(question.session, fitted, question.held_out, question.bos) if is_additive else {}
@@ -158,13 +163,15 @@ def _nulls(question: Question, material: Material, settings: Sequence[Setting], 
             name: max(_mean(pair_scores(held_out, _used(question, one, setting))[0]) for one in some)
             for name, some in drawn.items()
         }
-        found.append(Null(highest.get("random"), highest["shuffled"]))
+        found.append(Null(highest.get("random"), highest.get("shuffled")))
     return found
 
 
 def _drawn(question: Question) -> dict[str, list[Fitted]]:
-    """What chance would have fitted; a random vector only where vectors are added."""
+    """What chance would have fitted; a random vector only where vectors are added, or the labels decide nothing."""
     fitted, is_additive = question.fitted, question.method.is_additive
+    if not question.method.labels_decide:
+        return {"random": [as_long_as(fitted, one) for one in random_fits(fitted, question.n_null)]}
     shuffled = shuffled_fits(question.fitted_on, question.refit, question.n_null)
     if not is_additive:
         return {"shuffled": shuffled}

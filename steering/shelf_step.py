@@ -96,4 +96,4 @@ def _begin(one: Shelved, used: Method, fitted: Fitted) -> dict[str, Any]:
 
 def is_direction(one: Shelved) -> bool:
     """Whether its vectors are directions of activations, rather than masks, matrices, classifiers or conditions."""
-    return one.manifest.get("method") not in ("act_add", "sadi", "loreft", CLASSIFIER, CONDITION)
+    return one.manifest.get("method") not in ("act_add", "sadi", "loreft", "psr", CLASSIFIER, CONDITION)

@@ -14,6 +14,7 @@ VERBS = {
     "add_direction": "adds",
     "add_vector": "adds",
     "add_rows": "adds rows",
+    "add_gated": "adds as much as each token asks for",
     "project_out": "projects out",
     "clamp_direction": "clamps",
     "replace_direction": "replaces",

@@ -129,6 +129,8 @@ def checked_edit(rotation: Rows, weight: Rows, bias: Direction) -> tuple[Rows, R
     """R, W and b; raises ValueError where they do not fit each other, or the rows of R are not orthonormal."""
     if len({len(row) for row in (*rotation, *weight)}) != 1 or not len(rotation) == len(weight) == len(bias) > 0:
         raise ValueError("R and W must have as many rows as b has entries, all of one length")
+    if len(rotation) > len(rotation[0]):
+        raise ValueError("R cannot have more rows than a row has entries")
     rows = torch.tensor(rotation, dtype=torch.float64)
     if not torch.allclose(rows @ rows.T, torch.eye(len(rows)).double(), atol=ORTHONORMAL, rtol=0):
         raise ValueError("the rows of R must be orthonormal")

@@ -10,6 +10,7 @@ from steering.methods.controller import SteerByController
 from steering.methods.k_steering import GradientStep, Layer
 from steering.methods.loreft import AffineLowRank
 from steering.methods.project_out import ProjectOut
+from steering.methods.psr import AddGated
 from steering.methods.replace_direction import ReplaceDirection
 from steering.methods.sadi import MultiplyEntries
 from steering.recipe import Step
@@ -67,6 +68,10 @@ STEERING_EXAMPLES = {
     GradientStep: (
         GradientStep(AT, LAYERS, (0,), (1, 2), 0.5),
         GradientStep(AT, LAYERS, (2,), (0,), 0.3, n_steps=3, gamma=0.8, ranges=SOME),
+    ),
+    AddGated: (
+        AddGated(AT, vector(500), vector(501), 0.5, 0.3),
+        AddGated(AT, vector(502), vector(503), 40.0, -0.02, SOME),
     ),
     AffineLowRank: (
         AffineLowRank(AT, ROTATION, WEIGHT, (0.5, -1.0)),

@@ -275,6 +275,7 @@ def test_a_relative_strength_is_refused():
         (((1.0, 1.0),), ((1.0, 0.0),), (0.0,)),
         (((1.0, 0.0), (1.0, 0.0)), ((1.0, 0.0), (0.0, 1.0)), (0.0, 0.0)),
         ((), (), ()),
+        (((1.0,),) * 3, ((1.0,),) * 3, (0.0,) * 3),
     ],
 )
 def test_matrices_that_are_no_edit_are_refused(rotation, weight, bias):
