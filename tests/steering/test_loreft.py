@@ -232,6 +232,8 @@ def test_scores_are_taken_at_the_ends_of_each_prompt(monkeypatch):
     question = Question(
         mirror_session(), methods()["loreft"], found, fitting, held_out, PROMPTS, Setting(), refit=lambda one: found
     )
+    (used,) = evaluation._used(question, found, Setting())
+    assert used.scope == TokenScope("prompt_ends", n_ends=2)
     scored = evaluate(question, (1.0,))
     assert scored.doses[0].anti_steerable == 0.0
     assert scored.doses[0].concept.low > 1.0
