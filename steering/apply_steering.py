@@ -131,11 +131,12 @@ def _changer(
 
 def factor(step: dict[str, Any], pos: int, prompt: Sequence[int], special: frozenset[int]) -> float:
     """How strongly a step acts at a position: 0 outside its scope, else what its schedule says."""
-    n, ranges = len(prompt), step["scope"]["ranges"]
+    n, ranges, n_ends = len(prompt), step["scope"]["ranges"], step["scope"].get("n_ends", 0)
     is_inside = {
         "all": True,
         "skip_special": pos >= n or prompt[pos] not in special,
         "prompt": pos < n,
+        "prompt_ends": pos < n and (pos < n_ends or pos >= n - n_ends),
         "generated": pos >= n,
         "last_prompt": pos == n - 1,
         "last_prompt_and_generated": pos >= n - 1,
@@ -155,9 +156,13 @@ def _scheduled(schedule: dict[str, Any], pos: int, n_prompt: int) -> float:
 
 
 def changed(step: dict[str, Any], x: torch.Tensor, v: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
-    """The activation after a step: `add` has its strength in v, of the others v has length 1."""
+    """The activation after a step: `add` has its strength in v, `affine` has matrices, of the others v has length 1."""
     if step["operator"] == "add":
         return x + factor * v
+    if step["operator"] == "affine":
+        width = x.shape[-1]
+        rotation, apart, bias = v[:, :width], v[:, width : 2 * width], v[:, 2 * width]
+        return x + factor * step["strength"] * ((x @ apart.T + bias) @ rotation)
     along, strength = (x * v).sum(dim=-1, keepdim=True), factor * step["strength"]
     wanted = {"project_out": 0.0, "replace": step["value"], "clamp": step["value"]}[step["operator"]]
     return x + strength * (wanted - (along.relu() if step["operator"] == "clamp" else along)) * v

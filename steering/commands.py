@@ -172,5 +172,15 @@ def fit_lines(fitted: "Fitted") -> list[str]:
     lines = [f"{fitted.method} on {fitted.facts['n_texts']:,} texts of {fitted.facts['texts']['title']!r}"]
     for at, vector in sorted(fitted.vectors.items()):
         lines.append(f"{at}: length {float(vector.norm()):.4g}, mean activation {fitted.mean_norms[at]:.4g}")
-    own = ("condition", "f1", "chosen", "clean_score", "heads", "components", "explained_variance", "training_accuracy")
+    own = (
+        "condition",
+        "f1",
+        "chosen",
+        "clean_score",
+        "heads",
+        "components",
+        "explained_variance",
+        "training_accuracy",
+        "explained",
+    )
     return lines + [f"{name}: {json.dumps(fitted.facts[name])}" for name in own if name in fitted.facts]

@@ -14,6 +14,7 @@ from steering.scores import (
     harmonic_mean,
     instruct,
     interval,
+    is_held,
     perplexity_ratio,
 )
 from steering.scoring import Values, Written
@@ -65,6 +66,8 @@ class Dose:
     fluency: float
     instruct: float
     overall: float | None
+    n_held: int = 0
+    """Pairs whose utility odds are held at their largest, since the masses of their texts add up to 1 or more."""
 
 
 def dose(strength: float, layer: int | None, values: Values, clean: Written, half: Half) -> Dose:
@@ -94,6 +97,7 @@ def dose(strength: float, layer: int | None, values: Values, clean: Written, hal
         change,
         *maps,
         None if score is None else harmonic_mean((concept_map(score.mean), *maps)),
+        sum(map(is_held, _some(values.utility, half.pairs))),
     )
 
 

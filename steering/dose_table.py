@@ -1,8 +1,10 @@
 """Scores as lines of a table, for the command line."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from steering.odds_curve import OddsCurve, odds_words
 from steering.proxies import NOTATION, PROXIES
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ def formula_lines() -> list[str]:
 def score_lines(found: "Evaluation") -> list[str]:
     """The dose-response of fitted vectors, with its null."""
     lines = [f"AUROC of held-out projections at {at}: {area:.3f}" for at, area in found.auroc.items()]
-    lines += _table(found.doses, [f"{_signed(null.random)} / {null.shuffled:+.3f}" for null in found.nulls])
+    lines += _table(found.doses, [f"{_signed(null.random)} / {_signed(null.shuffled)}" for null in found.nulls])
     unit = found.facts["unit"]
     word = "steers: its interval lies above both nulls" if found.steers else "does not steer above both nulls"
     if found.chosen:
@@ -45,7 +47,20 @@ def tune_lines(found: "Tuning", unit: str) -> list[str]:
     lines.append(f"Reported above: {_counted(facts, '')}, which chose nothing. Slider: {low:g} to {high:g}.")
     if found.slope is not None:
         lines.append(f"Steerability: {found.slope:.3g} nats a token a unit of strength.")
-    return [*lines, *([] if facts["n_pairs"] else [NO_PAIRS]), LEGEND]
+    lines += odds_lines(found.odds, unit) if found.odds is not None else [NO_PAIRS]
+    return [*lines, LEGEND]
+
+
+def odds_lines(curve: "OddsCurve", unit: str) -> list[str]:
+    """Preference and utility odds at each strength, what their law says there, and how well it fits."""
+    strengths = [one.strength for one in curve.points]
+    rows = [["strength", "preference odds", "utility odds"]]
+    rows += [[f"{one.strength:g}", f"{one.preference:+.2f}", f"{one.utility:+.2f}"] for one in curve.points]
+    if curve.law is not None:
+        rows[0] += ["by the law", ""]
+        for row, *law in zip(rows[1:], curve.law.preference(strengths), curve.law.utility(strengths), strict=True):
+            row += ["–" if math.isnan(one) else f"{one:+.2f}" for one in law]
+    return [*_aligned(rows), *odds_words(curve, unit)]
 
 
 def _counted(facts: Mapping[str, Any], which: str) -> str:
@@ -63,6 +78,10 @@ def _table(doses: "Sequence[Dose]", nulls: Sequence[str] = ()) -> list[str]:
         row += [*([nulls[place]] if nulls else []), _spread(one.kl, ".3f"), _spread(one.perplexity_ratio, ".2f")]
         row += [f"{one.repetition:.0%}", f"{one.relevance_change:+.2f}", f"{one.fluency:.2f}"]
         rows.append([*row, "–" if one.overall is None else f"{one.overall:.2f}"])
+    return _aligned(rows)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from capture.hook_point import HookPoint
+from capture.intervention import Intervention
 from capture.session import ModelSession
 from steering.contrast_pairs import Contrast, contrast_of
 from steering.dose import Dose, Half, dose, knee
@@ -22,8 +23,10 @@ from steering.fit_rows import RowsAsked, fit_texts, stream_rows
 from steering.fitted import Fitted, Setting
 from steering.method import Method, Progress, silent
 from steering.null_vectors import Refit, as_long_as, random_fits, shuffled_fits
+from steering.recipe import Step, paper_scope
 from steering.scores import auroc
 from steering.scoring import Material, material_of, pair_scores, values_of
+from steering.token_scope import TokenScope
 
 STRENGTHS = (0.05, 0.1, 0.2, 0.4, 0.8)
 N_NULL = 8
@@ -31,10 +34,13 @@ N_NULL = 8
 
 @dataclass(frozen=True)
 class Null:
-    """The highest concept score of `n_null` draws at one strength; `random` is None where no vector is added."""
+    """The highest concept score of `n_null` draws at one strength.
+
+    `random` is None where no vector is added, `shuffled` where the labels decide nothing.
+    """
 
     random: float | None
-    shuffled: float
+    shuffled: float | None
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ def evaluate(question: Question, strengths: Sequence[float] = STRENGTHS, progres
     fitted = question.fitted
     material = _material(question)
     settings = [replace(question.setting, strength=strength) for strength in strengths]
-    found = values_of(material, [question.method.apply(fitted, one) for one in settings], _first_half(progress))
+    found = values_of(material, [_used(question, fitted, one) for one in settings], _first_half(progress))
     choosing, reporting = (
         [dose(strength, None, one, material.written, half) for strength, one in zip(strengths, found, strict=True)]
         for half in question.halves
@@ -116,12 +122,26 @@ def evaluate(question: Question, strengths: Sequence[float] = STRENGTHS, progres
     at_best = [
         (one, null) for one, null in zip(reporting, nulls, strict=True) if best and one.strength == best.strength
     ]
-    steers = any(one.concept and one.concept.low > max(null.random or 0.0, null.shuffled) for one, null in at_best)
+    steers = any(
+        one.concept and one.concept.low > max(null.random or 0.0, null.shuffled or 0.0) for one, null in at_best
+    )
     # A mask, or the mean of many steps, is no direction to project on.
     is_additive = question.method.is_additive
     areas = projection_auroc(question.session, fitted, question.held_out, question.bos) if is_additive else {}
     chosen = best.strength if best else 0.0
     return Evaluation(tuple(reporting), tuple(nulls), areas, chosen, steers, _facts(question, material.n_tokens))
+
+
+def _used(question: Question, fitted: Fitted, setting: Setting) -> tuple[Intervention, ...]:
+    """The vectors as they are scored: in the ranges of the setting, or at the ends of each prompt."""
+    changes, scope = question.method.apply(fitted, setting), _ends(question)
+    return changes if scope is None else (Step(question.method.title, changes, scope=scope),)
+
+
+def _ends(question: Question) -> TokenScope | None:
+    """The ends of a prompt, where the method was fitted there: a range of positions cannot say them."""
+    method = question.method
+    return paper_scope(method, (), question.fitted.facts) if method.scope == "prompt_ends" else None
 
 
 def _material(question: Question) -> Material:
@@ -140,16 +160,18 @@ def _nulls(question: Question, material: Material, settings: Sequence[Setting], 
     for n, setting in enumerate(settings):
         progress(0.5 + 0.5 * n / len(settings), f"null at strength {setting.strength:g}")
         highest = {
-            name: max(_mean(pair_scores(held_out, question.method.apply(one, setting))[0]) for one in some)
+            name: max(_mean(pair_scores(held_out, _used(question, one, setting))[0]) for one in some)
             for name, some in drawn.items()
         }
-        found.append(Null(highest.get("random"), highest["shuffled"]))
+        found.append(Null(highest.get("random"), highest.get("shuffled")))
     return found
 
 
 def _drawn(question: Question) -> dict[str, list[Fitted]]:
-    """What chance would have fitted; a random vector only where vectors are added."""
+    """What chance would have fitted; a random vector only where vectors are added, or the labels decide nothing."""
     fitted, is_additive = question.fitted, question.method.is_additive
+    if not question.method.labels_decide:
+        return {"random": [as_long_as(fitted, one) for one in random_fits(fitted, question.n_null)]}
     shuffled = shuffled_fits(question.fitted_on, question.refit, question.n_null)
     if not is_additive:
         return {"shuffled": shuffled}
@@ -160,9 +182,10 @@ def _drawn(question: Question) -> dict[str, list[Fitted]]:
 
 
 def _facts(question: Question, n_tokens: int) -> dict[str, Any]:
+    scope = _ends(question)
     return {
         "unit": question.setting.unit,
-        "ranges": [list(one) for one in question.setting.ranges],
+        **({"ranges": [list(one) for one in question.setting.ranges]} if scope is None else {"scope": scope.recipe()}),
         "n_held_out": len(question.held_out.examples) // 2,
         "held_out": question.held_out.digest(),
         "n_prompts": len(question.prompts),

@@ -28,6 +28,7 @@ from steering.token_scope import EVERYWHERE, TokenScope
 SCOPE_WORDS = {
     "skip_special": "leaves special tokens such as BOS out",
     "prompt": "acts at the tokens of the prompt alone",
+    "prompt_ends": "acts at the first and the last tokens of the prompt alone",
     "generated": "acts at the generated tokens alone",
     "last_prompt": "acts at the last token of the prompt alone",
     "last_prompt_and_generated": "acts from the last token of the prompt on",

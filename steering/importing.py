@@ -213,10 +213,10 @@ def check_scores(scores: Any) -> None:
         str(scores["facts"]["unit"])
         numbers = [read_number(one) for one in scores["auroc"].values()]
         for dose in scores["doses"]:
-            numbers += [read_number(dose[name]) for name in ("strength", "null_shuffled")]
+            numbers.append(read_number(dose["strength"]))
             numbers += [middle(dose[name]) for name in ("kl", "perplexity_ratio")]
             numbers += [read_number(dose["concept"][name]) for name in ("mean", "low", "high")]
-            numbers += [read_number(one) for one in (dose["null_random"],) if one is not None]
+            numbers += [read_number(one) for one in (dose["null_random"], dose["null_shuffled"]) if one is not None]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"The scores in {MANIFEST} cannot be read: {repr(error)[:120]}.", "Take `scores` out of it, or score again."

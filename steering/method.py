@@ -51,6 +51,8 @@ class Method:
     """The token scope of its paper, one of steering.token_scope.SCOPES."""
     is_additive: bool = False
     """Whether it adds its vectors, so that a random vector of that length is what chance gives."""
+    labels_decide: bool = True
+    """Whether exchanging the labels of half the texts is a fit by chance: not where something else makes the vector."""
     chooses_layers: bool = False
     """Whether it is fitted at all layers, and picks among them, unless some are named."""
 

@@ -40,6 +40,8 @@ def _read_length(given: Any) -> float | None:
 READERS: Mapping[str, Callable[[Any], Any]] = {
     "at": HookPoint.parse,
     "vector": read_direction,
+    "gate": read_direction,
+    "bias": read_number,
     "rows": _read_rows,
     "dims": lambda given: tuple(read_position(dim) for dim in given),
     "value": read_number,
@@ -51,6 +53,7 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
 WRITERS: Mapping[str, Callable[[Any], Any]] = {
     "at": str,
     "vector": direction_text,
+    "gate": direction_text,
     "rows": lambda rows: [direction_text(row) for row in rows],
     "dims": list,
     "ranges": lambda ranges: [list(one) for one in ranges],

@@ -76,6 +76,14 @@ PROXIES = (
         "Why Steering Works, arXiv 2602.02343",
     ),
     Proxy(
+        "dynamics",
+        "Odds over the strength",
+        "nats",
+        "preference (α m + β) D(m) + b, utility β' D(m) + b', D(m) = (1 + (m − m0)² / Λ)^−p, Λ and p of their own on "
+        "either side of m0, fitted to all strengths of a layer by least squares",
+        "Why Steering Works, arXiv 2602.02343",
+    ),
+    Proxy(
         "perplexity_ratio",
         "Perplexity ratio",
         "×",

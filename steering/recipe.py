@@ -184,15 +184,20 @@ def step_of(fitted: Fitted, method: Method, name: str, *, value: float = 0.0, **
     norms = {at: fitted.mean_norms[at] for change in changes for at in change.hook_points() if at in fitted.mean_norms}
     if not changes:
         raise UserError("These vectors are zero at every hook point.", "Fit them on other texts, or at other layers.")
-    usual = {"scope": paper_scope(method, changes), "mean_norms": norms, "method": method.slug}
+    usual = {"scope": paper_scope(method, changes, fitted.facts), "mean_norms": norms, "method": method.slug}
     given: dict[str, Any] = {**usual, "usual_strength": fields.get("strength", 1.0), **fields}
     return Step(name, changes, **given)
 
 
-def paper_scope(method: Method, changes: Sequence[Intervention]) -> TokenScope:
-    """Where a method's paper acts, special tokens left out; all where the changes say it themselves."""
+def paper_scope(method: Method, changes: Sequence[Intervention], facts: Mapping[str, Any]) -> TokenScope:
+    """Where a method's paper acts, special tokens left out; all where the changes say it themselves.
+
+    `facts` are those of the fit, whose options say how far the ends of a prompt go.
+    """
     if not all(hasattr(change, "ranges") for change in changes):
         return EVERY_TOKEN
+    if method.scope == "prompt_ends":
+        return TokenScope("prompt_ends", n_ends=read_position(facts["options"]["n_ends"]))
     return TokenScope("skip_special" if method.scope == "all" else method.scope)
 
 

@@ -14,6 +14,8 @@ from steering.proxies import FULL_CONCEPT, FULL_LOSS, MAX_KL, MAX_RATIO, N_GRAM
 N_RESAMPLES = 1000
 LEAST_GAP = 1e-12
 """What two probabilities that by rounding add up to 1 or more are taken to leave."""
+MOST_UTILITY = -LEAST_GAP - math.log(-math.expm1(-LEAST_GAP))
+"""Utility odds, in nats, of two texts whose probabilities leave LEAST_GAP: what they are held at."""
 Draws = Int[np.ndarray, "draws n"]
 
 
@@ -88,9 +90,17 @@ def preference_odds(loss_positive: float, loss_negative: float) -> float:
 
 
 def utility_odds(loss_positive: float, loss_negative: float) -> float:
-    """Log-odds of either of the two texts against all others, from summed negative log-likelihoods in nats."""
+    """Log-odds of either of the two texts against all others, from summed negative log-likelihoods in nats.
+
+    Where one text begins with the other the two probabilities may add up to more than 1; then it is MOST_UTILITY.
+    """
     either = min(float(np.logaddexp(-loss_positive, -loss_negative)), -LEAST_GAP)
     return either - math.log(-math.expm1(either))
+
+
+def is_held(utility: float) -> bool:
+    """Whether utility odds are held at MOST_UTILITY, since two probabilities add up to 1 or more."""
+    return utility >= MOST_UTILITY
 
 
 def kl(clean: Float[Tensor, "pos d_vocab"], changed: Float[Tensor, "pos d_vocab"]) -> float:

@@ -141,9 +141,14 @@ def pair_scores(material: Material, changes: Changes) -> tuple[tuple[float, ...]
     read = token_logprobs(material.session, material.pairs, changes)
     means, means_clean = ([float(one.mean()) for one in some] for some in (read, material.read))
     moved = concept(means[::2], means_clean[::2], means[1::2], means_clean[1::2])
+    return tuple(moved), *pair_odds(read)
+
+
+def pair_odds(read: Sequence[Float64[Tensor, "_"]]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Preference and utility odds of each pair, from the log-probabilities of the tokens of both texts in turn."""
     losses = [-float(one.sum()) for one in read]
     pairs = list(zip(losses[::2], losses[1::2], strict=True))
-    return tuple(moved), tuple(preference_odds(*pair) for pair in pairs), tuple(utility_odds(*pair) for pair in pairs)
+    return tuple(preference_odds(*pair) for pair in pairs), tuple(utility_odds(*pair) for pair in pairs)
 
 
 def token_logprobs(

@@ -20,6 +20,7 @@ from steering.direction import unit
 from steering.folding import added_vector, changes_of, step_name
 from steering.methods.clamp_direction import ClampDirection
 from steering.methods.controller import SteerByController
+from steering.methods.loreft import AffineLowRank
 from steering.methods.project_out import ProjectOut
 from steering.methods.replace_direction import ReplaceDirection
 from steering.recipe import Step
@@ -32,6 +33,7 @@ OPERATORS = {
     ProjectOut: "project_out",
     ReplaceDirection: "replace",
     ClampDirection: "clamp",
+    AffineLowRank: "affine",
 }
 STEPS, TENSORS = "steps.json", "steps.safetensors"
 POST_NORM = ("gemma2", "gemma3", "gemma3_text", "olmo2", "glm4")
@@ -88,10 +90,10 @@ def _refusal(one: Intervention, change: Any, family: str) -> str:
     return ""
 
 
-def _spelled(one: Intervention, change: Any) -> tuple[dict[str, Any], Float[Tensor, "d"]]:
+def _spelled(one: Intervention, change: Any) -> tuple[dict[str, Any], Float[Tensor, "..."]]:
     scope, schedule = (one.scope, one.schedule) if isinstance(one, Step) else (_own_scope(change), EVEN)
     operator, added = _operator(change), added_vector(change)
-    vector = unit(torch.tensor(change.vector)) if added is None else added
+    vector = _held(change) if added is None else added
     spelled = {
         "operator": operator,
         "block": change.at.layer,
@@ -103,6 +105,11 @@ def _spelled(one: Intervention, change: Any) -> tuple[dict[str, Any], Float[Tens
         "schedule": schedule.recipe(),
     }
     return spelled, vector
+
+
+def _held(change: Any) -> Float[Tensor, "..."]:
+    """The direction at length 1; of an affine edit R, W − R and b beside each other, a row for each dimension."""
+    return change.matrix() if isinstance(change, AffineLowRank) else unit(torch.tensor(change.vector))
 
 
 def _operator(change: Any) -> str | None:

@@ -10,6 +10,7 @@ from steering.fitted import Fitted
 from steering.method import Method, method_named
 from steering.methods.cast_condition import Condition, condition_of
 from steering.methods.k_steering import GradientStep
+from steering.methods.loreft import AffineLowRank
 from steering.recipe import Step, step_of
 from steering.shelf import Shelved, find_shelved
 from steering.vector_folder import read_vectors
@@ -35,11 +36,14 @@ def step_from_shelf(
     fitted = _elsewhere(_of_layers(fitted, layers), at)
     begun = _begin(one, used, fitted)
     step = step_of(fitted, used, name or one.name.replace("_", " "), **{"source": one.digest, **begun, **fields})
-    # A classifier is too large for a link, which names it by its digest instead.
-    changes = (
-        replace(change, source=one.digest) if isinstance(change, GradientStep) else change for change in step.changes
-    )
-    return replace(step, changes=tuple(changes))
+    return replace(step, changes=tuple(_named(change, one.digest) for change in step.changes))
+
+
+def _named(change: Any, digest: str) -> Any:
+    """The change; a classifier or an edit's matrices are too large for a link, which has their digest instead."""
+    if isinstance(change, AffineLowRank):
+        return replace(change, source=digest, origin=change.at)
+    return replace(change, source=digest) if isinstance(change, GradientStep) else change
 
 
 def condition_from_shelf(wanted: str) -> Condition:
@@ -92,4 +96,4 @@ def _begin(one: Shelved, used: Method, fitted: Fitted) -> dict[str, Any]:
 
 def is_direction(one: Shelved) -> bool:
     """Whether its vectors are directions of activations, rather than masks, matrices, classifiers or conditions."""
-    return one.manifest.get("method") not in ("act_add", "sadi", CLASSIFIER, CONDITION)
+    return one.manifest.get("method") not in ("act_add", "sadi", "loreft", "psr", CLASSIFIER, CONDITION)

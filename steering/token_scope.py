@@ -21,15 +21,27 @@ Ranges = tuple[tuple[int, int | None], ...]
 """Half-open ranges of absolute positions; None means without end."""
 EVERYWHERE: Ranges = ((0, None),)
 _RANGE = re.compile(r"(\d{1,6})(?:\s*(-)\s*(\d{1,6})?)?", re.ASCII)
-SCOPES = ("all", "skip_special", "prompt", "generated", "last_prompt", "last_prompt_and_generated", "ranges")
+SCOPES = (
+    "all",
+    "skip_special",
+    "prompt",
+    "prompt_ends",
+    "generated",
+    "last_prompt",
+    "last_prompt_and_generated",
+    "ranges",
+)
+N_ENDS = 5
+"""Positions at either end of the prompt, as LoReFT's paper usually takes."""
 
 
 @dataclass(frozen=True)
 class TokenScope:
-    """One of SCOPES; `ranges` counts for "ranges" alone."""
+    """One of SCOPES; `ranges` counts for "ranges" alone, and `n_ends` for the first and last of "prompt_ends"."""
 
     kind: str = "all"
     ranges: Ranges = EVERYWHERE
+    n_ends: int = N_ENDS
 
     def __post_init__(self) -> None:
         if self.kind not in SCOPES:
@@ -46,6 +58,7 @@ class TokenScope:
         return {
             "all": EVERYWHERE,
             "prompt": ((0, n),),
+            "prompt_ends": ((0, n),) if 2 * self.n_ends >= n else ((0, self.n_ends), (n - self.n_ends, n)),
             "generated": ((n, None),),
             "last_prompt": ((n - 1, n),),
             "last_prompt_and_generated": ((n - 1, None),),
@@ -53,13 +66,14 @@ class TokenScope:
         }[self.kind]
 
     def recipe(self) -> Recipe:
-        """Plain JSON."""
-        return {"kind": self.kind, "ranges": [list(one) for one in self.ranges]}
+        """Plain JSON; only a scope of ends says how many, so that all others are written as ever."""
+        ends = {"n_ends": self.n_ends} if self.kind == "prompt_ends" else {}
+        return {"kind": self.kind, "ranges": [list(one) for one in self.ranges], **ends}
 
     @classmethod
     def from_recipe(cls, recipe: Recipe) -> "TokenScope":
         """The scope that a recipe describes."""
-        return cls(recipe["kind"], read_ranges(recipe["ranges"]))
+        return cls(recipe["kind"], read_ranges(recipe["ranges"]), read_position(recipe.get("n_ends", N_ENDS)))
 
 
 def read_ranges(given: Any) -> Ranges:

@@ -20,8 +20,9 @@ from capture.store import ActivationStore
 from capture.store_tuning import points_of, write_plan, write_points
 from steering.dose import Dose, Half, budget_strength, dose, halves, knee
 from steering.method import Progress, silent
+from steering.odds_curve import OddsCurve, odds_curve
 from steering.scores import slope
-from steering.scoring import ROWS_AT_ONCE, Material, Values, Written, material_of, values_of
+from steering.scoring import ROWS_AT_ONCE, Material, Values, Written, material_of, pair_odds, values_of
 from steering.strength_range import rounded_up
 from steering.tune_plan import Point, TunePlan
 
@@ -49,6 +50,8 @@ class Tuning:
     norms: Mapping[HookPoint, float]
     """Mean norms of the activations where a step was moved to."""
     facts: Mapping[str, Any]
+    odds: OddsCurve | None = None
+    """Preference and utility odds at the knee's layer, with their law, on the reported half; None without pairs."""
 
     @property
     def point(self) -> Point | None:
@@ -76,6 +79,8 @@ class KeptPoints:
     sweep: str
     clean: Written | None = None
     norms: Mapping[HookPoint, float] = field(default_factory=dict)
+    clean_odds: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """Preference and utility odds of each pair in the clean model; sweeps of before 2026-11 have not kept them."""
     values: dict[Point, Values] = field(default_factory=dict)
 
     @classmethod
@@ -87,6 +92,8 @@ class KeptPoints:
             if name == CLEAN:
                 made.clean = Written(**{key: tuple(some) for key, some in given["written"].items()})
                 made.norms = {HookPoint.parse(at): norm for at, norm in given["mean_norms"].items()}
+                if odds := given.get("odds"):
+                    made.clean_odds = tuple(odds[0]), tuple(odds[1])
             else:
                 made.values[Point.named(name)] = Values.from_json(given)
         return made
@@ -102,11 +109,11 @@ class KeptPoints:
         self.values |= values
         self._write({point.name: one.to_json() for point, one in values.items()})
 
-    def begin(self, clean: Written, norms: Mapping[HookPoint, float]) -> None:
-        """Take what the clean model wrote, and the mean norms that moved steps count in."""
-        self.clean, self.norms = clean, norms
+    def begin(self, material: Material, norms: Mapping[HookPoint, float]) -> None:
+        """Take what the clean model wrote and makes of the pairs, and the mean norms that moved steps count in."""
+        self.clean, self.norms, self.clean_odds = material.written, norms, pair_odds(material.read)
         named = {str(at): norm for at, norm in norms.items()}
-        self._write({CLEAN: {"written": asdict(clean), "mean_norms": named}})
+        self._write({CLEAN: {"written": asdict(self.clean), "mean_norms": named, "odds": self.clean_odds}})
 
     def _write(self, things: Mapping[str, Any]) -> None:
         if self.store is not None:
@@ -150,7 +157,15 @@ def tuned(kept: KeptPoints, budget: float) -> Tuning:
     }
     steepness = slope(*zip(*reported, strict=True)) if reported else None
     slider = slider_range(here, best, budget)
-    return Tuning(doses, chosen_on, shown, slider, steepness, budget, kept.norms, facts)
+    odds = _odds([one for one in doses if one.layer == layer], kept, reporting.pairs) if reporting.pairs else None
+    return Tuning(doses, chosen_on, shown, slider, steepness, budget, kept.norms, facts, odds)
+
+
+def _odds(doses: Sequence[Dose], kept: KeptPoints, pairs: Sequence[int]) -> OddsCurve:
+    if kept.clean_odds is None:
+        return odds_curve(doses, None)
+    preference, utility = (sum(some[pair] for pair in pairs) / len(pairs) for some in kept.clean_odds)
+    return odds_curve(doses, (preference, utility))
 
 
 def slider_range(doses: Sequence[Dose], best: Dose | None, budget: float) -> tuple[float, float]:
@@ -231,7 +246,7 @@ class _Sweep:
                 self.session, plan.contrast, plan.prompts, plan.bos, plan.n_tokens, self._beginning
             )
             if self.kept.clean is None:
-                self.kept.begin(self.material.written, plan.mean_norms(self.session))
+                self.kept.begin(self.material, plan.mean_norms(self.session))
         return self.material
 
     def _beginning(self, share: float, words: str) -> None:

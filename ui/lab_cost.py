@@ -8,13 +8,15 @@ import streamlit as st
 
 from analysis.report import Report
 from analysis.spec import Spec
-from steering.proxies import NOTATION, Proxy, proxy
+from steering.proxies import NOTATION, proxy
 from ui.boundary import boundary
 from ui.components.pin import is_fragment_run
 from ui.dose_picture import dose_curve
 from ui.frozen import is_cold
+from ui.lab_odds import draw_odds
 from ui.lab_tuning import choose, draw_tuning, is_tuning
 from ui.numbers import say_number, say_quantity
+from ui.proxy_words import formula_words
 from ui.words import caption, plain
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from steering.tuning import Tuning
 
 ROWS = (
-    ("concept", ("concept", "anti_steerable", "slope", "preference", "utility", "concept_map")),
+    ("concept", ("concept", "anti_steerable", "slope", "preference", "utility", "dynamics", "concept_map")),
     ("perplexity_ratio", ("perplexity_ratio", "repetition", "distinct", "fluency")),
     ("kl", ("kl", "kl_last", "relevance", "instruct", "overall", "knee")),
 )
@@ -60,6 +62,7 @@ def _column(asked: Spec, report: Report, is_watched: bool) -> None:
             for name, behind in ROWS:
                 _row(name, behind, tuned.here, report, tuned.tuning)
         draw_tuning(asked, tuned)
+        draw_odds(tuned.tuning, tuned.plan.unit)
 
 
 def _row(name: str, behind: Sequence[str], here: "Dose | None", report: Report | None, tuning: "Tuning | None") -> None:
@@ -69,7 +72,7 @@ def _row(name: str, behind: Sequence[str], here: "Dose | None", report: Report |
             st.markdown(f"**{plain(TITLES[name])}**", width="content")
             with st.popover("proxy", type="tertiary", help="How it is computed"):
                 for one in behind:
-                    _formula(proxy(one), _known(one, here, tuning))
+                    st.markdown(formula_words(proxy(one), _known(one, here, tuning)))
                 caption(NOTATION)
         for line in _lines(name, here) or _pane_lines(name, report):
             st.markdown(line)
@@ -78,19 +81,13 @@ def _row(name: str, behind: Sequence[str], here: "Dose | None", report: Report |
             st.plotly_chart(curve, key=f"steerscope-cost-curve-{name}", config=CONFIG)
 
 
-def _formula(one: Proxy, value: float | None) -> None:
-    now = "" if value is None else f": **{plain(say_number(value))}**"
-    words = f"**{plain(one.label)}**{now} {plain(one.unit)}  \n{plain(one.formula)}  \n:small[{plain(one.source)}]"
-    st.markdown(words)
-
-
 def _known(name: str, here: "Dose | None", tuning: "Tuning | None") -> float | None:
     """The value of a score as the recipe stands, where it is known; of the slope and the knee, that of the tuning."""
     if name == "slope":
         return None if tuning is None else tuning.slope
     if name == "knee":
         return None if tuning is None or tuning.knee is None else tuning.knee.strength
-    if here is None:
+    if here is None or name == "dynamics":
         return None
     if name == "concept_map":
         from steering.scores import concept_map

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 SCHEDULES = {"constant": "constant", "window": "window", "ramp": "ramp"}
 MAX_WEIGHT = 2.0
 LAST_TOKEN = 100_000
+MOST_ENDS = 1000
 
 
 def draw_ranges(place: int, step: "Step") -> None:
@@ -34,6 +35,17 @@ def draw_ranges(place: int, step: "Step") -> None:
             ranges_of_text(typed)
         except UserError as error:
             tell(error, "reading the positions")
+
+
+def draw_ends(place: int, step: "Step") -> None:
+    """A box for how many of the prompt's first tokens, and of its last."""
+    st.number_input(
+        "First and last",
+        1,
+        MOST_ENDS,
+        help="So many of the prompt's first tokens, and as many of its last.",
+        **state.bind(f"lab.{place}.ends", step.scope.n_ends, edit.within_setter(place, "scope", "n_ends")),
+    )
 
 
 def _type(place: int, text: str) -> None:

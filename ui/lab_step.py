@@ -12,7 +12,7 @@ from ui import state
 from ui.boundary import tell
 from ui.changes import change_words
 from ui.lab_condition import draw_condition
-from ui.lab_places import draw_ranges, draw_schedule, draw_weights
+from ui.lab_places import draw_ends, draw_ranges, draw_schedule, draw_weights
 from ui.recipe_edit import Recipe
 from ui.step_words import (
     SCOPES,
@@ -108,6 +108,8 @@ def _body(place: int, recipe: Recipe, step: "Step") -> None:
     _scope(place, step)
     if step.scope.kind == "ranges":
         draw_ranges(place, step)
+    elif step.scope.kind == "prompt_ends":
+        draw_ends(place, step)
 
 
 def _strength(place: int, strength: float, limits: tuple[float, float], usual: float) -> None:

@@ -17,7 +17,7 @@ AT = HookPoint(1, "resid_post")
 VECTOR = tuple(float(n % 5) - 2 for n in range(32))
 TOKENS, LONG = (0, 9, 8, 7, 30, 40), (0, *range(50, 62))
 ADD = AddDirection(AT, VECTOR)
-SCOPES = ("all", "skip_special", "prompt", "generated", "last_prompt", "last_prompt_and_generated")
+SCOPES = ("all", "skip_special", "prompt", "prompt_ends", "generated", "last_prompt", "last_prompt_and_generated")
 
 
 def step(strength=1.5, scope="all", ranges=((0, None),)):

@@ -8,7 +8,9 @@ from steering.methods.add_direction import AddDirection
 from steering.methods.clamp_direction import ClampDirection
 from steering.methods.controller import SteerByController
 from steering.methods.k_steering import GradientStep, Layer
+from steering.methods.loreft import AffineLowRank
 from steering.methods.project_out import ProjectOut
+from steering.methods.psr import AddGated
 from steering.methods.replace_direction import ReplaceDirection
 from steering.methods.sadi import MultiplyEntries
 from steering.recipe import Step
@@ -27,6 +29,13 @@ LAYERS = (
     Layer(tuple(vector(100 + i, 8) for i in range(32)), vector(7, 8)),
     Layer(tuple(vector(200 + i, 8) for i in range(8)), vector(8, 8)),
     Layer(tuple(vector(300 + i, 3) for i in range(8)), vector(9, 3)),
+)
+ROTATION, WEIGHT = (
+    tuple(map(tuple, rows.tolist()))
+    for rows in (
+        torch.linalg.qr(torch.tensor([vector(400), vector(401)]).T).Q.T,
+        0.3 * torch.tensor([vector(402), vector(403)]),
+    )
 )
 STEERING_EXAMPLES = {
     # Acts behind a prompt alone, at several hook points: tests/steering/test_controller.py has its laws.
@@ -60,11 +69,22 @@ STEERING_EXAMPLES = {
         GradientStep(AT, LAYERS, (0,), (1, 2), 0.5),
         GradientStep(AT, LAYERS, (2,), (0,), 0.3, n_steps=3, gamma=0.8, ranges=SOME),
     ),
+    AddGated: (
+        AddGated(AT, vector(500), vector(501), 0.5, 0.3),
+        AddGated(AT, vector(502), vector(503), 40.0, -0.02, SOME),
+    ),
+    AffineLowRank: (
+        AffineLowRank(AT, ROTATION, WEIGHT, (0.5, -1.0)),
+        AffineLowRank(AT, ROTATION[:1], WEIGHT[:1], (2.0,), 0.6, SOME),
+    ),
     Step: (
         Step("two", (AddDirection(AT, vector(0), 1.7), ProjectOut(AT, vector(5), 0.5)), 0.7),
         Step("relative", (AddDirection(AT, vector(1)),), -0.4, "relative", {AT: 12.0}, {1: 1.5}),
         Step(
             "ramp", (AddDirection(AT, vector(0)),), scope=TokenScope("ranges", SOME), schedule=Schedule("ramp", low=0.5)
+        ),
+        Step(
+            "ends", (AffineLowRank(AT, ROTATION, WEIGHT, (1.0, 1.0)),), 0.8, scope=TokenScope("prompt_ends", n_ends=2)
         ),
         Step("rows", (AddRows(AT, (vector(2), vector(3)), first=1),), 2.0, method="act_add", strength_range=(0.5, 3.0)),
     ),

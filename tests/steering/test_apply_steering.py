@@ -15,6 +15,7 @@ from steering.folding import fold
 from steering.methods.add_direction import AddDirection
 from steering.methods.clamp_direction import ClampDirection
 from steering.methods.edit_latent import EditLatent
+from steering.methods.loreft import AffineLowRank
 from steering.methods.project_out import ProjectOut
 from steering.methods.replace_direction import ReplaceDirection
 from steering.recipe import Step
@@ -22,6 +23,7 @@ from steering.schedule import Schedule
 from steering.script_steps import SITES, script_of
 from steering.token_scope import SCOPES, TokenScope
 from tests.models import FAMILIES, tiny_llama, tiny_tokenizer
+from tests.steering.operator_examples import STEERING_EXAMPLES
 from tests.test_architecture import imports_of
 
 TOKENS = (0, 40, 90, 1, 33, 120, 77)
@@ -92,6 +94,14 @@ def test_every_operator_gives_our_logits(operator, tmp_path):
     change = operator(at, vector(), strength=0.7, **own)
     assert put([change], session, tmp_path) == ()
     torch.testing.assert_close(plain_logits("llama", tmp_path), session.logits(TOKENS, [change]), atol=1e-4, rtol=0)
+
+
+def test_a_low_rank_edit_at_the_ends_of_a_prompt_gives_our_logits(tmp_path):
+    session, (change, *_) = session_of("llama"), STEERING_EXAMPLES[AffineLowRank]
+    step = Step("edit", (change,), 0.7, scope=TokenScope("prompt_ends", n_ends=2))
+    assert put([step], session, tmp_path) == ()
+    torch.testing.assert_close(plain_logits("llama", tmp_path), session.logits(TOKENS, [step]), atol=1e-4, rtol=0)
+    assert (session.logits(TOKENS, [step]) - session.logits(TOKENS)).abs().max() > 0.01
 
 
 def latent(mode="add"):

@@ -42,6 +42,7 @@ def through_json(one):
         ("all", ((0, None),)),
         ("skip_special", ((1, 2), (3, 4), (4, None))),
         ("prompt", ((0, 4),)),
+        ("prompt_ends", ((0, 4),)),
         ("generated", ((4, None),)),
         ("last_prompt", ((3, 4),)),
         ("last_prompt_and_generated", ((3, None),)),

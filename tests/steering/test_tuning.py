@@ -10,6 +10,7 @@ from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.intervention import operator_from_recipe
 from capture.store import ActivationStore
+from capture.store_tuning import points_of, write_points
 from steering import tuning
 from steering.contrast_pairs import Example, contrast_of
 from steering.methods.add_direction import AddDirection
@@ -128,6 +129,31 @@ def test_a_stopped_sweep_goes_on_and_computes_no_point_twice(found, monkeypatch,
     again.close()
 
 
+def test_the_odds_begin_at_the_clean_model_and_their_law_fits_what_was_planted(found):
+    """At 0 the mean over the reported pairs, as the session reads them."""
+    session, pairs = planted_speaker(), planted_pairs(6, 3).pairs[1::2]
+    read = [[-float(session.loss(session.tokens(one.text, True)).sum()) for one in pair] for pair in pairs]
+    preference = sum(down - up for up, down in read) / len(read)
+    start = found.odds.start
+    assert (start.strength, start.preference) == (0.0, pytest.approx(-preference, abs=1e-3))
+    assert (found.odds.layer, len(found.odds.points)) == (PLANTED, 1 + len(found.layer_doses(PLANTED)))
+    assert found.odds.law.r2_preference > 0.95
+    assert found.odds.law.alpha * found.odds.law.decay([0.1])[0] > 0
+
+
+def test_a_sweep_of_before_the_odds_were_kept_is_read_and_gone_on_with(monkeypatch, tmp_path):
+    asked, strengths = plan((PLANTED,), strengths=(0.1, 0.2)), (0.1, 0.2, 0.4)
+    store = ActivationStore.open(tmp_path / "store.duckdb")
+    tune(planted_speaker(), asked, store)
+    old = json.loads(points_of(store, sweep_of(asked))[tuning.CLEAN])
+    old.pop("odds")
+    write_points(store, sweep_of(asked), {tuning.CLEAN: json.dumps(old).encode()})
+    assert kept_tuning(store, sweep_of(asked), 0.1).odds.start.strength == 0.1
+    seen, more = counting(monkeypatch), tune(planted_speaker(), replace(asked, strengths=strengths), store)
+    assert (len(seen), [one.strength for one in more.odds.points]) == (1, list(strengths))
+    store.close()
+
+
 def sweep_of(asked):
     session = planted_speaker()
     return asked.sweep(session.fingerprint, session.dtype)
@@ -207,7 +233,7 @@ def test_without_pairs_only_the_costs_are_measured():
     assert {one.concept for one in found.doses} == {None}
     within = [one.strength for one in found.chosen_on if one.kl.mean <= found.budget]
     assert found.knee.strength == max(within)
-    assert found.slope is None
+    assert (found.slope, found.odds) == (None, None)
 
 
 def test_a_plan_survives_json():

@@ -11,15 +11,18 @@ from analysis.spec import Spec
 from analysis.text_set import TextSet
 from capture.intervention import operator_from_recipe
 from capture.store import ActivationStore
-from steering.proxies import PROXIES
+from steering.odds_curve import odds_curve
+from steering.proxies import PROXIES, proxy
 from steering.tune_plan import TunePlan
 from steering.tuning import tune
 from tests.steering.planted import planted_pairs, planted_speaker
+from tests.steering.test_odds_dynamics import TUNED, UP, doses
 from tests.steering.test_tuning import PROMPTS, step
 from ui import lab_tuning, resources, state
 from ui.dose_picture import dose_curve
 from ui.job_kinds import KINDS, queue
 from ui.lab_cost import ROWS
+from ui.odds_picture import odds_figure
 from ui.tune_job import TUNE, tuning_recipe
 
 ASKED = Spec("steering_lab", model="speaker", text="A bear.", interventions=(step((1,)).recipe(),))
@@ -93,6 +96,7 @@ def test_a_tunings_scores_stand_in_the_column_and_its_choice_is_used(store):
     words = said(app)
     assert f"Knee: {found.knee.strength:g} mean norms. Chosen within a KL of 0.1 on 0 pairs and 2 prompts" in words
     assert "Without pairs there is no concept score" in words
+    assert "Preference and utility" not in words
     assert f"**Knee (proxy)**: **{found.knee.strength:g}** strength" in words
     assert len(app.get("plotly_chart")) == 2
     button(app, "Use this strength").click()
@@ -140,3 +144,33 @@ def test_a_curve_runs_through_what_is_known_at_zero_and_marks_knee_and_budget(st
     assert {shape.x0 for shape in curve.layout.shapes if shape.x0 == shape.x1} == {found.knee.strength}
     assert curve.layout.yaxis.range == (0.0, pytest.approx(0.3))
     assert dose_curve(found, "concept").layout.xaxis.range == found.slider
+
+
+def test_the_odds_are_drawn_against_the_clean_model_with_their_law():
+    curve = odds_curve(doses(UP, TUNED[1:]), (1.5, -150.0))
+    drawn = {trace.name: trace for trace in odds_figure(curve).data}
+    assert list(drawn) == ["preference, by the law", "preference", "utility, by the law", "utility"]
+    assert list(drawn["utility"].y) == pytest.approx([one.utility + 150.0 for one in curve.points])
+    law = drawn["utility, by the law"]
+    assert law.y[-1] == pytest.approx(float(curve.law.utility([0.8])[0]) + 150.0)
+    without = odds_figure(odds_curve(doses(UP, TUNED[1:4]), None))
+    assert [trace.name for trace in without.data] == ["preference", "utility"]
+    assert without.layout.yaxis.title.text == "odds less those at 0.025 (nats)"
+
+
+def test_the_odds_stand_below_a_tuning_with_pairs_and_say_what_is_not_known():
+    def script():
+        from types import SimpleNamespace
+
+        from steering.odds_curve import odds_curve
+        from tests.steering.test_odds_dynamics import TUNED, UP, doses
+        from ui.lab_odds import draw_odds
+
+        draw_odds(SimpleNamespace(odds=odds_curve(doses(UP, TUNED[1:3]), None)), "mean norms")
+
+    app = AppTest.from_function(script, default_timeout=60).run()
+    words = said(app)
+    assert "**Preference and utility**" in words
+    assert "The law of the odds is not identifiable: at least 4 strengths of one sign" in words
+    assert all(proxy(name).formula in words for name in ("dynamics", "preference", "utility"))
+    assert len(app.get("plotly_chart")) == 1

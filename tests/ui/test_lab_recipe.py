@@ -111,6 +111,12 @@ def test_positions_are_typed_and_what_cannot_be_read_gets_a_sentence(column):
     assert steps_of(app)[0].scope.ranges == ((1, 5), (9, None))
 
 
+def test_how_much_of_a_prompts_ends_is_a_number(column):
+    app = column(Step("up", (AddDirection(AT, X),), scope=TokenScope("prompt_ends")))
+    app.number_input(key="steerscope.lab.0.ends").set_value(2).run()
+    assert steps_of(app)[0].scope == TokenScope("prompt_ends", n_ends=2)
+
+
 def test_another_unit_is_the_same_change_in_other_words(column):
     app = column(
         Step("up", (AddDirection(AT, tuple(4 * x for x in X)),), 0.5, "relative", {AT: 8.0}, usual_strength=0.5)
