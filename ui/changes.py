@@ -16,6 +16,7 @@ EDIT_LATENT = "edit_latent"
 MODES = {"add": "add", "clamp": "clamp", "ablate": "set to 0"}
 COMPARED_LENS = "outliers"
 """The page whose numbers, by layer and token, show what a change does further on."""
+LAB = "steering_lab"
 Recipe = Mapping[str, Any]
 
 
@@ -63,6 +64,11 @@ def add_change(recipe: Recipe) -> None:
     else:
         changes.append(recipe)
     state.change(interventions=tuple(changes))
+
+
+def use_in_lab(recipe: Recipe, pages: Mapping[str, Any], model: str = "") -> None:
+    """Go to the steering lab with this change behind those of the view, where that is of the same model."""
+    st.switch_page(pages[LAB], query_params=state.code_of(state.lab_view(recipe, LAB, model)))
 
 
 def _is_of_same_latent(one: Recipe, other: Recipe) -> bool:
