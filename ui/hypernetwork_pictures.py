@@ -42,8 +42,8 @@ def scores(report: Mapping[str, Any]) -> Picture:
     )
     words = (
         "The harmonic mean of three proxies in 0 to 2: concept, fluency, side effect. The strength was chosen on one "
-        "half of the prompts and is reported on the other. Bars: 95 % over concepts. Prompting puts the sentence before "
-        "the prompt; beginning puts there what the concept's texts were drawn behind."
+        "half of the prompts and is reported on the other. Bars: 95 % over concepts. Prompting puts the sentence in "
+        "front of the prompt; beginning, what the concept's texts were drawn behind."
     )
     return Picture("hypernetwork-scores", "Beside other ways to steer", words, drawn)
 

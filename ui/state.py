@@ -70,19 +70,6 @@ def open_page(slug: str, is_of_one_text: Mapping[str, bool]) -> Spec:
     return state.asked
 
 
-def lab_view(recipe: Mapping[str, Any], lab: str, model: str = "") -> Spec:
-    """The steering lab's view with this change behind those of the open page, or of the last one that was of a text.
-
-    Of another `model` than that one's it begins anew: changes of one model say nothing to another.
-    """
-    state = session()
-    subject = _subject(state.asked) if state.is_of_one_text else state.subject
-    if model and model != subject["model"]:
-        subject = {**subject, "model": model, "fingerprint": "", "interventions": ()}
-    view = Spec(lens=lab, options=state.options.get(lab, {}), **subject)
-    return view.with_(interventions=(*view.interventions, recipe))
-
-
 def _subject(spec: Spec) -> dict[str, Any]:
     return {name: getattr(spec, name) for name in SUBJECT}
 
