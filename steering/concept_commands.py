@@ -38,6 +38,9 @@ def make(
     from steering.concepts import write_concepts
 
     asked = read_plan(plan)
+    if not (model_folder / "config.json").is_file():
+        message = f"{model_folder} must be a model's folder; it has no config.json."
+        raise UserError(message, "Name a transformers folder with safetensors and a tokenizer.")
     sample = importlib.import_module(SAMPLING).continuation_sampler(model_folder, asked.n_tokens)
     found = make_concepts(asked, sample, seed, lambda share, name: typer.echo(f"{share:4.0%} {name}"))
     origin = {"plan_sha256": _sha256(plan), "model_sha256": _sha256(model_folder / "model.safetensors")}
@@ -59,10 +62,10 @@ def read_from(
     """Read concepts from a folder of texts, a labelled file or AxBench's data."""
     from sae.labelled_texts import read_labelled
     from steering.concept_making import read_plan
-    from steering.concept_sources import concepts_of_axbench, concepts_of_folder, concepts_of_labels
+    from steering.concept_sources import concepts_of_axbench, concepts_of_folder, concepts_of_labels, is_axbench
     from steering.concepts import write_concepts
 
-    kind = kind or ("folder" if source.is_dir() else "axbench" if source.suffix == ".parquet" else "labels")
+    kind = kind or ("folder" if source.is_dir() else "axbench" if is_axbench(source) else "labels")
     if plan is not None and kind != "folder":
         raise UserError("A plan tells the sentences of a folder.", "Leave it out, or name a folder.")
     if kind == "folder":

@@ -26,6 +26,7 @@ N_PLAIN = 12
 """Plain continuations of each prompt."""
 N_TRIES = 3
 MIN_TRAINING, MIN_EVALUATION = 12, 6
+NEEDED = f"{MIN_TRAINING} to fit and {MIN_EVALUATION} to evaluate"
 MIN_CHARS = 30
 FIELDS = ("where", "at_least", "sentences", "beginning")
 
@@ -70,7 +71,11 @@ def _planned(group: Mapping[str, Any], every: int) -> Iterator[Concept]:
 def make_concepts(
     plan: Plan, sample: Sampler, seed: int = 0, progress: Progress = lambda share, words: None
 ) -> ConceptSet:
-    """The set that a plan and a model's continuations make; `made` has the names of those left out."""
+    """The set that a plan and a model's continuations make; `made` has the names of those left out.
+
+    Raises UserError for a plan with too few prompts, before anything is drawn, and where no concept has enough texts.
+    """
+    _check_prompts(plan)
     plain = _plain(plan, sample, seed)
     found = []
     for place, concept in enumerate(plan.concepts):
@@ -78,11 +83,26 @@ def make_concepts(
         found.append(replace(concept, positives=tuple(_positives(plan, concept, sample, seed + 1 + place * N_TRIES))))
     kept = [one for one in found if _has_enough(one)]
     if not kept:
-        raise UserError("No concept of the plan has enough texts that show it.", "Write other beginnings, or rules.")
+        most = max(found, key=lambda one: len(one.positives))
+        raise UserError(
+            f"No concept of the plan has enough texts that show it: {NEEDED}; {most.name!r}, which has most, has "
+            f"{_counted(most.positives)}.",
+            "Write beginnings that lead to it, rules that more texts meet, or more prompts.",
+        )
     made = [_with_negatives(one, place, kept, plain) for place, one in enumerate(kept)]
     left_out = [one.name for one in found if not _has_enough(one)]
     facts = {"seed": seed, "n_tokens": plan.n_tokens, "n_prompts": len(plan.prompts), "left_out": left_out}
     return concept_set(plan.title, made, facts)
+
+
+def _check_prompts(plan: Plan) -> None:
+    prompts = [Example(prompt, "") for prompt in plan.prompts]
+    if not _suffices(prompts):
+        raise UserError(
+            f"A concept takes at most one text from a prompt, and needs {NEEDED}; by the prompts of the plan it could "
+            f"have {_counted(prompts)}.",
+            "Give some fifty prompts: what is for evaluation is drawn by their digests.",
+        )
 
 
 def _plain(plan: Plan, sample: Sampler, seed: int) -> dict[str, list[str]]:
@@ -108,8 +128,17 @@ def _positives(plan: Plan, concept: Concept, sample: Sampler, seed: int) -> Iter
 
 
 def _has_enough(concept: Concept) -> bool:
-    n_training, n_evaluation = len(concept.training.positives), len(concept.evaluation.positives)
-    return n_training >= MIN_TRAINING and n_evaluation >= MIN_EVALUATION
+    return _suffices(concept.positives)
+
+
+def _suffices(examples: Sequence[Example]) -> bool:
+    n_evaluation = sum(one.is_for_evaluation for one in examples)
+    return len(examples) - n_evaluation >= MIN_TRAINING and n_evaluation >= MIN_EVALUATION
+
+
+def _counted(examples: Sequence[Example]) -> str:
+    n_evaluation = sum(one.is_for_evaluation for one in examples)
+    return f"{len(examples) - n_evaluation} and {n_evaluation}"
 
 
 def _with_negatives(

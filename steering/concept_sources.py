@@ -26,6 +26,7 @@ from steering.concept_making import Plan
 from steering.concepts import Concept, ConceptSet, Example, concept_set
 from steering.contrast_pairs import MAX_FILE_BYTES
 
+MAX_LINE_BYTES = 1_000_000
 MIN_POSITIVES = 8
 MOST_POSITIVES = 72
 """AxBench's number of positives of a concept."""
@@ -123,6 +124,14 @@ def concepts_of_axbench(path: Path, share_held_out: float = 0.2) -> ConceptSet:
         for name, some in positives.items()
     ]
     return _set(path.stem, found, share_held_out)
+
+
+def is_axbench(path: Path) -> bool:
+    """Whether a file looks like AxBench's data: parquet, or JSON lines of which the first names an output's concept."""
+    if path.suffix != ".jsonl" or not path.is_file():
+        return path.suffix == ".parquet"
+    with path.open("rb") as file:
+        return b'"output_concept"' in file.readline(MAX_LINE_BYTES)
 
 
 def _axbench_rows(path: Path) -> Iterable[Mapping[str, Any]]:

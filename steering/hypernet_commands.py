@@ -85,6 +85,7 @@ def say(
     """Make a vector from a sentence, and print what is known of it."""
     from capture.models import load_session
     from steering.sentence_vector import fitted_of, named_hypernetwork, sentence_vector
+    from steering.sentence_words import strangest_word
     from steering.vector_folder import write_vectors
 
     session = load_session(model)
@@ -95,6 +96,8 @@ def say(
     if out is not None:
         write_vectors(fitted_of(found, trained, name), out)
         typer.echo(f"Vector written to {out}")
+    if strange := strangest_word(session, trained.facts, found.sentence):
+        typer.echo(strange.warning)
 
 
 @hypernet_app.command("gains")

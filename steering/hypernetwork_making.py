@@ -14,6 +14,7 @@ from capture.session import ModelSession
 from steering.hypernetwork_folder import TrainedHypernetwork, read_hypernetwork, write_hypernetwork
 from steering.hypernetwork_training import Progress, Run, chosen_concepts, train_hypernetwork
 from steering.sentence_vector import pooled_sentences
+from steering.sentence_words import WORDS, known_words
 
 FAR_SHARE = 0.9
 """Of the learnt concepts lie nearer than `far` to the nearest other one."""
@@ -42,7 +43,11 @@ def make_hypernetwork(
         0.0,
         tuple(one.name for one in chosen),
         tuple(one.name for one in run.concepts.held_out),
-        {**facts_of(run, session), "n_steps": n_steps},
+        {
+            **facts_of(run, session),
+            "n_steps": n_steps,
+            WORDS: known_words(session, [c.asked for c in chosen]).to_json(),
+        },
     )
     write_hypernetwork(located(trained, session, [one.asked[0] for one in chosen]), run.out)
     return read_hypernetwork(run.out)

@@ -236,7 +236,9 @@ def _note(run: Run, found: Material, training: Training, clean: dict[str, float]
     for name, before in clean.items():
         if not math.isnan(before):
             point[f"gain_{name}"] = before - _judge(run, found, training.network, name)
-            point[f"other_{name}"] = before - _judge(run, found, training.network, name, shift=1)
+            # A concept alone has no other one.
+            if len({said for said, _ in found.judged[name]}) > 1:
+                point[f"other_{name}"] = before - _judge(run, found, training.network, name, shift=1)
     training.losses.clear()
     training.curve.append(point)
     add_point(run.out, point)

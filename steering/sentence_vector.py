@@ -26,6 +26,7 @@ from steering.fitted import Fitted
 from steering.hypernetwork_folder import TrainedHypernetwork, read_hypernetwork
 from steering.hypernetwork_reader import Reader
 from steering.hypernetwork_recipe import NO_CONTEXT
+from steering.sentence_words import WORDS
 from steering.shelf import Shelved, find_shelved, shelved
 from steering.vector_folder import read_vectors
 
@@ -221,7 +222,7 @@ def named_hypernetwork(wanted: str, session: ModelSession) -> tuple[str, Trained
 def fitted_of(found: SentenceVector, trained: TrainedHypernetwork, name: str) -> Fitted:
     """The vector as any fitted one, to be kept, exported and used; it is at factor 1."""
     facts = {
-        **{key: value for key, value in trained.facts.items() if key != "concepts"},
+        **{key: value for key, value in trained.facts.items() if key not in ("concepts", WORDS)},
         "hypernetwork": name,
         "variant": trained.recipe.variant,
         "sentence": found.sentence,

@@ -16,6 +16,7 @@ EDIT_LATENT = "edit_latent"
 MODES = {"add": "add", "clamp": "clamp", "ablate": "set to 0"}
 COMPARED_LENS = "outliers"
 """The page whose numbers, by layer and token, show what a change does further on."""
+LAB = "steering_lab"
 Recipe = Mapping[str, Any]
 
 
@@ -63,6 +64,22 @@ def add_change(recipe: Recipe) -> None:
     else:
         changes.append(recipe)
     state.change(interventions=tuple(changes))
+
+
+def use_in_lab(recipe: Recipe, pages: Mapping[str, Any], model: str = "") -> None:
+    """Go to the steering lab with this change behind those of the open page, or of the last one that was of a text.
+
+    Of another `model` than that one's it begins anew: changes of one model say nothing to another.
+    """
+    session = state.session()
+    subject = session.subject
+    if session.is_of_one_text:
+        subject = {name: getattr(session.asked, name) for name in state.SUBJECT}
+    if model and model != subject["model"]:
+        subject = {**subject, "model": model, "fingerprint": "", "interventions": ()}
+    view = Spec(lens=LAB, options=session.options.get(LAB, {}), **subject)
+    query = state.code_of(view.with_(interventions=(*view.interventions, recipe)))
+    st.switch_page(pages[LAB], query_params=query)
 
 
 def _is_of_same_latent(one: Recipe, other: Recipe) -> bool:

@@ -1,6 +1,7 @@
 """A controller on a prompt that a person types: s, the weights, and the text without and with it."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -8,7 +9,7 @@ from analysis.spec import Spec
 from analysis.text_set import read_text_set
 from ui import controller_pictures, resources, state
 from ui.boundary import boundary
-from ui.changes import add_change
+from ui.changes import use_in_lab
 from ui.words import caption, plain
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ N_TOKENS = 48
 MAX_CHARS = 2_000
 
 
-def draw_live(asked: Spec, one: "Shelved") -> None:
+def draw_live(asked: Spec, one: "Shelved", pages: Mapping[str, Any]) -> None:
     """The prompt, the strength, and what the controller does."""
     st.markdown("### On your own prompt")
     prompt = str(asked.options.get(PROMPT) or "")[:MAX_CHARS] or first_prompt(one)
@@ -34,7 +35,7 @@ def draw_live(asked: Spec, one: "Shelved") -> None:
     strength, seed = _settings(asked, one)
     with boundary("asking the controller"), st.spinner("Reading the prompt, and writing on without and with it"):
         _show(_look(one.digest, str(one.facts.get("model")), _dtype(one), prompt, strength, seed))
-    _use(one, strength)
+    _use(one, strength, pages)
 
 
 def first_prompt(one: "Shelved") -> str:
@@ -102,11 +103,12 @@ def _show(seen: "Look") -> None:
         caption(f"Both written on with the same seed, {N_TOKENS} tokens at most.")
 
 
-def _use(one: "Shelved", strength: float) -> None:
-    if st.button("Use it in the changes", icon=":material/add:", help="It then acts in every generation of a view."):
-        from steering.controller_folder import shelved_controller
-        from steering.methods.controller import change_by
+def _use(one: "Shelved", strength: float, pages: Mapping[str, Any]) -> None:
+    help_words = "Puts it into the recipe: it then acts in every generation of the view."
+    if st.button("Use in the lab", type="primary", icon=":material/science:", help=help_words):
+        with boundary("adding the controller"):
+            from steering.controller_folder import shelved_controller
+            from steering.methods.controller import change_by
 
-        _, controller = shelved_controller(one.digest)
-        add_change(change_by(one.digest, controller, strength).recipe())
-        st.toast("It stands in the recipe of the steering lab.", icon=":material/check_circle:")
+            _, controller = shelved_controller(one.digest)
+            use_in_lab(change_by(one.digest, controller, strength).recipe(), pages, str(one.facts.get("model")))

@@ -45,7 +45,8 @@ def scores(report: Mapping[str, Any]) -> Picture:
     )
     words = (
         "The harmonic mean of three proxies in 0 to 2: concept, fluency, side effect. The strength was chosen on one "
-        "half of the prompts and is reported on the other. Bars: 95 % over concepts."
+        "half of the prompts and is reported on the other. Bars: 95 % over concepts. Prompting puts the sentence in "
+        "front of the prompt; beginning, what the concept's texts were drawn behind."
     )
     return Picture("hypernetwork-scores", "Beside other ways to steer", words, drawn)
 
@@ -75,6 +76,7 @@ def _dots(table: Sequence[Line], names: Sequence[str], part: str) -> Any:
             "width": 0,
         },
         mode="markers",
+        cliponaxis=False,
         name=PARTS[part],
         marker={"color": COLOURS[part], "symbol": SHAPES[part], "size": 9},
         text=[f"{line['contestant']}, {PARTS[part]}: {interval_words(line['overall'])}" for line in lines],
@@ -103,7 +105,7 @@ def over_concepts(report: Mapping[str, Any]) -> Picture | None:
                 high=[found["high"]] * 2,
             )
         )
-    drawn = curves([one for one in shown if len(one.x)], x="concepts learnt", y="score (of 2)", log_x=True)
+    drawn = _over_numbers([one for one in shown if len(one.x)], lines, "score (of 2)")
     words = "One hypernetwork for each number of concepts, fewer always among more. Bands: 95 % over concepts."
     return Picture("hypernetwork-concepts", "Against the number of concepts", words, drawn)
 
@@ -128,12 +130,19 @@ def gains_over_concepts(rows: Sequence[Mapping[str, Any]]) -> Picture | None:
         low, mean, high = ([found[name] for _, found in own] for name in ("low", "mean", "high"))
         ns = [n for n, _ in own]
         shown.append(Curve(words, ns, mean, COLOURS[part], mode="lines+markers", low=low, high=high, hover=hover))
-    drawn = curves(shown, x="concepts learnt", y="specific gain (nats a token)", log_x=True)
+    drawn = _over_numbers(shown, rows, "specific gain (nats a token)")
     said = (
         "How much likelier unseen texts become by the vector of their own concept than by another's. One short "
         "training for each number of concepts, fewer always among more. Bands: 95 % over concepts."
     )
     return Picture("hypernetwork-gains", "Against the number of concepts", said, drawn)
+
+
+def _over_numbers(shown: Sequence[Curve], rows: Sequence[Line], y: str) -> Any:
+    """Curves over the number of learnt concepts, each number named on the axis."""
+    numbers = sorted({int(row["n_learnt"]) for row in rows})
+    drawn = curves(shown, x="concepts learnt", y=y, log_x=True)
+    return drawn.update_xaxes(tickvals=numbers, ticktext=[f"{n:,}" for n in numbers])
 
 
 def _over(lines: Sequence[Line], part: str) -> Curve:

@@ -8,7 +8,7 @@ import streamlit as st
 from analysis.spec import Spec
 from ui import charts, state
 from ui.boundary import boundary
-from ui.changes import add_change
+from ui.changes import use_in_lab
 from ui.curves import Curve, Mark, curves
 from ui.library_export import draw_export_menu
 from ui.library_recipe import draw_open, draw_sweep
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 CONFIG = {"displayModeBar": False}
 KL_BUDGET = 0.1
-LAB = "steering_lab"
 ELSEWHERE = {
     "controllers": ("controllers", "In the steering lab: Add, Controller."),
     "hypernetworks": ("hypernetwork", "In the steering lab: Add, Sentence."),
@@ -76,11 +75,7 @@ def _use(one: "Shelved", asked: Spec, pages: Mapping[str, Any]) -> None:
         with boundary("adding the step"):
             from steering.shelf_step import step_from_shelf
 
-            add_change(step_from_shelf(one.digest).recipe())
-            if LAB in pages:
-                go = state.session().asked.with_(lens=LAB, options={}, pins={})
-                st.switch_page(pages[LAB], query_params=state.code_of(go))
-            st.rerun()
+            use_in_lab(step_from_shelf(one.digest).recipe(), pages)
 
 
 def _rename(one: "Shelved") -> None:

@@ -20,6 +20,12 @@ def test_a_prompt_of_a_link_is_answered_by_the_bundled_controller(app, browser_p
     assert spec_of(page).options["prompt"] == PROMPT
 
 
+def test_used_in_the_lab_it_stands_in_the_recipe_there(app, browser_page):
+    page = browser_page(f"{app}/controllers?view={to_code(Spec('controllers', options={'prompt': PROMPT}))}")
+    page.get_by_role("button", name="Use in the lab").click(timeout=PATIENCE_MS)
+    expect(page.get_by_text("controller cheer-up, α 0.2").first).to_be_visible(timeout=PATIENCE_MS)
+
+
 def test_the_page_fits_a_phone_in_the_dark(app, browser_page):
     page = browser_page(f"{app}/controllers", width=400, height=800, scheme="dark")
     expect(page.get_by_text("Train a controller")).to_be_visible(timeout=PATIENCE_MS)

@@ -2,7 +2,10 @@
 
 import json
 
+import pytest
+
 import cli
+from capture.errors import UserError
 from data.recipes import sampling
 from steering.concepts import concept_set, read_concepts, write_concepts
 from tests.steering.test_concepts import PLAN, continued
@@ -29,6 +32,20 @@ def test_a_set_is_made_after_a_plan(tmp_path, capsys, monkeypatch):
     found = read_concepts(tmp_path / "made.json")
     assert [one.name for one in found.concepts] == ["the sea", "the hut"]
     assert len(found.made["model_sha256"]) == len(found.made["plan_sha256"]) == 64
+
+
+def test_what_is_no_models_folder_gets_a_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"must be a model's folder; it has no config\.json"):
+        run("concepts", "make", "--model-folder", tmp_path / "none", "--out", tmp_path / "made.json")
+
+
+def test_axbench_rows_are_known_by_their_look(tmp_path, capsys):
+    of = {"input": "Tell.", "concept_genre": "text"}
+    rows = [of | {"output": f"a ship, {i}", "output_concept": "ships", "category": "positive"} for i in range(9)]
+    rows += [of | {"output": f"a cat, {i}", "output_concept": "EEEEE", "category": "negative"} for i in range(9)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    run("concepts", "import", tmp_path / "rows.jsonl", "--out", tmp_path / "rows.json", "--held-out", 0)
+    assert "rows: 1 concepts held in, 0 held out, 9 texts" in capsys.readouterr().out
 
 
 def test_the_baselines_are_compared_on_a_bundled_concept(tmp_path, capsys):

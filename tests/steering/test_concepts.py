@@ -143,5 +143,11 @@ def test_every_prompt_is_continued_plainly_and_only_prompts_without_a_positive_a
 def test_a_plan_that_cannot_be_read_or_made_gets_a_sentence(tmp_path):
     with pytest.raises(UserError, match="plan of concepts"):
         planned(tmp_path, prompts=[])
-    with pytest.raises(UserError, match="No concept of the plan"):
+    with pytest.raises(UserError, match="12 to fit and 6 to evaluate; 'the sea', which has most, has 0 and 0"):
         make_concepts(planned(tmp_path), lambda rows, seed: ["nothing of the kind at all, not here"] * len(rows))
+
+
+def test_a_plan_with_too_few_prompts_is_refused_before_anything_is_drawn(tmp_path):
+    few = planned(tmp_path, prompts=PLAN["prompts"][:17])
+    with pytest.raises(UserError, match="needs 12 to fit and 6 to evaluate"):
+        make_concepts(few, lambda rows, seed: pytest.fail("something was drawn"))

@@ -108,6 +108,14 @@ def test_what_was_trained_so_far_can_be_written_as_it_is(tiny_session, tmp_path)
     assert torch.equal(found.network.head.weight, kept["weights"]["head.weight"].bfloat16().float())
 
 
+def test_the_curve_has_a_gain_by_another_concepts_vector_only_where_there_is_another(tiny_session, tmp_path):
+    run = run_of(tiny_session, tmp_path)
+    assert (len(run.concepts.held_in), len(run.concepts.held_out)) == (5, 1)
+    trained(run)
+    (point, *_) = read_curve(run.out)
+    assert {name for name in point if "_" in name} == {"gain_held_in", "other_held_in", "gain_held_out"}
+
+
 def test_gains_are_of_texts_that_no_fit_saw_by_own_and_other_vectors(tiny_session, tmp_path):
     found = make_hypernetwork(run_of(tiny_session, tmp_path, n_steps=30, learning_rate=0.01, length=0.5))
     concepts = concept_set(

@@ -111,6 +111,34 @@ def test_without_a_prompt_it_takes_the_target_that_it_was_surest_of(tmp_path):
     assert opened().text_area[0].value == "the cat was <b>sad</b>"
 
 
+def use_in_lab(app) -> Spec:
+    """What is asked for once the button was pressed."""
+    app = next(one for one in app.button if one.label == "Use in the lab").click().run()
+    assert not app.exception
+    return app.session_state["steerscope"].asked
+
+
+def test_it_goes_into_the_recipe_of_the_view_that_was_open_before(tmp_path):
+    digest = import_zip("mine.zip", zipped(tmp_path)).digest
+    app = opened(controller=digest)
+    before = {**app.session_state["steerscope"].subject, "model": made().facts["model"], "text": "the bear"}
+    app.session_state["steerscope"].subject = {**before, "interventions": ({"kind": "some change"},)}
+    asked = use_in_lab(app)
+    assert (asked.lens, asked.text) == ("steering_lab", "the bear")
+    assert [one.get("controller", one["kind"]) for one in asked.interventions] == ["some change", digest]
+
+
+def test_a_view_of_another_model_begins_anew_with_the_controllers_own(tmp_path):
+    digest = import_zip("mine.zip", zipped(tmp_path)).digest
+    app = opened(controller=digest)
+    before = {**app.session_state["steerscope"].subject, "model": "stories-relu", "fingerprint": "f" * 8}
+    app.session_state["steerscope"].subject = {**before, "interventions": ({"kind": "some change"},)}
+    asked = use_in_lab(app)
+    assert asked.model == made().facts["model"]
+    assert asked.fingerprint != "f" * 8
+    assert [one["controller"] for one in asked.interventions] == [digest]
+
+
 def test_a_link_to_a_controller_that_is_not_here_gets_a_sentence(tmp_path):
     import_zip("mine.zip", zipped(tmp_path))
     app = opened(controller="f" * 32)

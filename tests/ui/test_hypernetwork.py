@@ -148,7 +148,7 @@ def test_the_page_shows_scores_and_curves(home, tiny_session):
     app = drawn(PAGE)
     assert not app.error
     said = " ".join(one.value for one in app.markdown)
-    assert "trained on 5 concepts of the model tiny llama; 1 were held out" in said
+    assert "trained on 5 concepts of the model tiny llama, with 1 held out" in said
     assert "it beats the random vector" in said
 
 

@@ -85,8 +85,11 @@ def hypernetwork_words(one: "Shelved") -> str:
 
 def _show(found: "SentenceVector", session: "ModelSession", trained: "TrainedHypernetwork") -> None:
     from steering.sentence_vector import nearest_vectors, promoted_tokens
+    from steering.sentence_words import strangest_word
 
-    if found.is_far:
+    if strange := strangest_word(session, trained.facts, found.sentence):
+        st.warning(plain(strange.warning), icon=":material/warning:")
+    elif found.is_far:
         st.warning(
             plain(
                 f"This sentence is far from every concept that was learnt (distance {found.distance:.2f}; "

@@ -36,7 +36,7 @@ def draw(context: "Context") -> None:
         st.info("No controller is on the shelf yet. Train one below, or import one.", icon=":material/tune:")
     else:
         with boundary("asking the controller"):
-            draw_live(asked, chosen)
+            draw_live(asked, chosen, context.pages)
         with boundary("showing the scores"):
             draw_scores(chosen)
     st.markdown("### Another one")

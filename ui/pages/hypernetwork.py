@@ -25,8 +25,9 @@ QUESTION = (
 IS_OF_ONE_TEXT = False
 CONFIG = {"displayModeBar": False}
 NO_EVALUATION = (
-    "It was not compared with other ways to steer yet. python cli.py concepts evaluate --hypernetwork {name} --out "
-    "{folder}/evaluation.json does so, and the figures appear here."
+    "It was not compared with other ways to steer yet. python cli.py concepts evaluate --concepts CONCEPTS "
+    "--hypernetwork {name} --out {folder}/evaluation.json does so, with the set that it was trained on ({title}) as "
+    "CONCEPTS; the figures appear here."
 )
 HOW = (
     "How to read this: a hypernetwork is a small network that turns a sentence into a steering vector. Held-in "
@@ -72,7 +73,7 @@ def _about(one: "Shelved") -> None:
     reads = VARIANTS.get(str(recipe.get("variant")), "")
     words = (
         f"{one.name} {reads}. It was trained on {len(said.get('learnt', [])):,} concepts of the model "
-        f"{one.facts.get('model')}; {len(said.get('held_out', [])):,} were held out. Its vectors act at "
+        f"{one.facts.get('model')}, with {len(said.get('held_out', [])):,} held out. Its vectors act at "
         f"{said.get('hook_point')}. A factor of 1 is {recipe.get('length')} × the mean norm there, "
         f"{said.get('mean_norm', 0):.1f}."
     )
@@ -84,7 +85,8 @@ def _evaluation(one: "Shelved") -> None:
 
     report = pictures.read_evaluation(one.folder)
     if report is None:
-        caption(NO_EVALUATION.format(name=one.name, folder=one.folder))
+        title = dict(one.facts.get("concepts") or {}).get("title", "?")
+        caption(NO_EVALUATION.format(name=one.name, folder=one.folder, title=title))
         return
     own = next((line["contestant"] for line in report["table"] if line["n_learnt"] is not None), one.name)
     st.markdown(f"**{plain(plain_sentence(report, str(own)))}**")

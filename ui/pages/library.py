@@ -25,6 +25,8 @@ EMPTY = {
     "hypernetworks": "No hypernetworks yet: one that is trained here appears in this list.",
     "recipes": "No recipes yet: import the ZIP of a bundle, and its recipe is here, with all that it names.",
 }
+TEXTS_PX = 180
+"""So that the terms of use are in sight at 1280 px."""
 HOW_TO_READ = (
     "A row is one thing that a recipe can name, by the digest of its files. AUROC says how well its projection tells "
     "held-out texts apart; strength is the one chosen within a KL of 0.1 nats; steers says whether its effect there "
@@ -106,7 +108,11 @@ def _table(kind: str, shelf: "Sequence[Shelved]") -> None:
         hide_index=True,
         placeholder="–",
         height="content" if len(shelf) <= 10 else 390,
-        column_config={"AUROC": digits, "strength": st.column_config.NumberColumn(format="%.3g")},
+        column_config={
+            "texts": st.column_config.TextColumn(width=TEXTS_PX),
+            "AUROC": digits,
+            "strength": st.column_config.NumberColumn(format="%.3g"),
+        },
         **state.bind_table(f"library-{kind}", lambda row: state.set_option("item", shelf[row].digest[:12])),
     )
     caption("Click a row for its card.")
