@@ -9,6 +9,7 @@ import streamlit as st
 from analysis.report import Report
 from analysis.spec import Spec
 from steering.proxies import NOTATION, Proxy, proxy
+from ui.answers import is_under_way
 from ui.boundary import boundary
 from ui.components.pin import is_fragment_run
 from ui.dose_picture import dose_curve
@@ -127,6 +128,8 @@ def _pane_lines(name: str, report: Report | None) -> list[str]:
     pane = None if report is None else _pane(report)
     if pane is None or report is None:
         return [_small("Not measured yet.")]
+    if name != "concept" and is_under_way():
+        return [_small("On this prompt: being written.")]
     if name == "perplexity_ratio":
         repeated = [f"{100 * float(report.arrays['repeated'][at]):.0f} %" for at in (pane, 0)]
         return [_small(f"On this prompt: repetition {repeated[0]}, clean {repeated[1]}.")]

@@ -6,8 +6,8 @@ from typing import Any
 import streamlit as st
 
 from analysis.report import Report
-from ui import state
-from ui.answers import is_under_way
+from ui import resources, state
+from ui.answers import SPARED_S, is_under_way
 from ui.components import Pane, text_panes
 from ui.components.pin import is_fragment_run
 from ui.figures.steering_lab import COLOURS, KL, UNIT
@@ -35,6 +35,8 @@ def _panes(report: Report | None) -> None:
     watched = state.session().job
     if watched is not None and watched.job.is_done and is_fragment_run():
         st.rerun()
+    if watched is not None and watched.job.age_s < SPARED_S:
+        resources.spare_collector()
     so_far = watched.job.so_far if watched is not None and not watched.job.is_done else {}
     if any(so_far.get("panes", ())):
         _coming(so_far)
