@@ -66,7 +66,7 @@ def _asked_answers(asked: Spec) -> "Answers | None":
 
 
 def is_to_come(asked: Spec) -> bool:
-    """Whether the answer is still on its way, once its first part was waited for a moment; the work begins if need be."""
+    """Whether the answer is still on its way, its first part awaited for a moment; begins the work on it."""
     if state.session().is_idle or state.answer_to(asked) is not None:
         return False
     job = _job_for(asked).job

@@ -41,7 +41,7 @@ def _panes(report: Report | None) -> None:
     if any(so_far.get("panes", ())):
         _coming(so_far)
     elif report is not None and report.numbers["is_text_set"]:
-        _of_a_set(report)
+        draw_texts_of_set(report)
     elif report is not None:
         _scored(report, is_stale=is_under_way())
     caption(_said(watched, report))
@@ -61,10 +61,10 @@ def _coming(so_far: Mapping[str, Any]) -> None:
         Pane(title, colour, tokens)
         for title, colour, tokens in zip(so_far["titles"], COLOURS, so_far["panes"], strict=False)
     ]
-    text_panes(panes, _prompt(so_far), key=KEY, label=LABEL, unit=UNIT, span=None, is_live=True)
+    text_panes(panes, prompt_of(so_far), key=KEY, label=LABEL, unit=UNIT, span=None, is_live=True)
 
 
-def _prompt(said: Mapping[str, Any]) -> list[tuple[str, bool]]:
+def prompt_of(said: Mapping[str, Any]) -> list[tuple[str, bool]]:
     """The end of the prompt: tokens, and whether each is no text."""
     return list(zip(said["tokens"], said["special"], strict=True))[-N_PROMPT:]
 
@@ -80,7 +80,7 @@ def _scored(report: Report, is_stale: bool) -> None:
 
     text_panes(
         shown,
-        _prompt(report.numbers),
+        prompt_of(report.numbers),
         key=KEY,
         label=LABEL,
         unit=UNIT,
@@ -119,8 +119,8 @@ def _ranked(names: Sequence[Sequence[str]], values: Any) -> list[list[tuple[str,
     return [list(zip(row, values[step].tolist(), strict=True)) for step, row in enumerate(names)]
 
 
-def _of_a_set(report: Report) -> None:
-    """Each text of a set under a line of its own."""
+def draw_texts_of_set(report: Report) -> None:
+    """Each text of a set, and under it what its panes wrote."""
     for text in report.numbers["texts"]:
         for column, colour, pane in zip(st.columns(len(text["panes"])), COLOURS, text["panes"], strict=False):
             with column:

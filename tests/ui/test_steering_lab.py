@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from analysis.pipeline import run
 from analysis.shared_view import view_of
-from analysis.spec import Spec, from_code
+from analysis.spec import Spec, from_code, to_code
 from analysis.tables import tables
 from analysis.view_file import read_view_file
 from capture.hook_point import HookPoint
@@ -312,12 +312,39 @@ def test_the_first_text_is_shown_as_it_comes(open_app, mounted, monkeypatch):
     assert any(button.label == "Run" for button in app.button)
 
 
-def test_compare_takes_the_text_under_the_recipe(open_app, mounted):
+def test_compare_takes_the_view_as_it_is_and_puts_two_of_them_side_by_side(open_app, mounted):
     app = open_app(SPEC)
     app.button(key="steerscope.compare").click().run()
     assert not app.exception
     left = from_code(shown(app).options["left"])
-    assert (left.lens, left.text, left.interventions) == ("outliers", TEXT, SPEC.interventions)
+    assert (left.lens, left.text, left.options, left.interventions) == (
+        "steering_lab",
+        TEXT,
+        SPEC.options,
+        SPEC.interventions,
+    )
+
+
+def test_two_views_of_the_lab_are_compared_pane_by_pane(open_app, mounted, report):
+    other = SPEC.with_(interventions=(STEP | {"strength": 40.0},))
+    left = SPEC.with_(interventions=(STEP,))
+    app = open_app(Spec("compare", options={"left": to_code(left), "right": to_code(other)}))
+    assert not app.exception
+    assert not app.error
+    assert [[pane["title"] for pane in sent["panes"]] for sent in mounted.sent[-2:]] == [["clean", "× 1", "× −1"]] * 2
+    assert mounted.sent[-1]["span"] == mounted.sent[-2]["span"]
+    assert [pane["tokens"] for pane in mounted.sent[-2]["panes"]] == [
+        pane["tokens"] for pane in report.numbers["panes"]
+    ]
+    assert "The clean texts are the same." in said(app)
+    assert "Left, × 1" in "".join(view_of_page(app))
+
+
+def view_of_page(app) -> list[str]:
+    """The headings of what an export would say of the comparison on screen."""
+    answered = app.session_state[state._KEY].answers
+    (only,) = next(reversed(answered.values()))
+    return [one.title for one in sentences_of(only.report)]
 
 
 @pytest.mark.parametrize("seed", range(40))
