@@ -35,11 +35,12 @@ def render(report: Report, context: "Context") -> None:
     """The comparison: its sentences, the pinned place, and the tables."""
     words.notes(report)
     if is_of_written(report):
+        words.asked_differently(report)
         draw_written(report)
-    else:
-        _places(report)
-        st.markdown("### What changed most")
-        words.changes(report)
+        return
+    _places(report)
+    st.markdown("### What changed most")
+    words.changes(report)
     left, right = st.columns(2, gap="medium")
     with left:
         st.markdown("### Asked differently")
