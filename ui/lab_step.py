@@ -121,7 +121,8 @@ def _strength(place: int, strength: float, limits: tuple[float, float], usual: f
     span = high - low or 1.0
     fine = rounded_up(span / N_STEPS)
     typed = state.session().drafts.get(f"lab.{place}.exact")
-    with st.container(horizontal=True, vertical_alignment="bottom", gap="xsmall"):
+    key = f"steerscope-strength-{place}"
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="xsmall", key=key):
         st.slider(
             "Strength",
             low,

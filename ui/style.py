@@ -16,6 +16,11 @@ div:has(> .st-key-steerscope-status) { position: sticky; top: 0.5rem; z-index: 5
 .st-key-steerscope-status:not(:empty) { backdrop-filter: blur(12px); border-radius: 6px; }
 .st-key-steerscope-sentences button, .st-key-steerscope-sentences button > div { justify-content: flex-start; }
 .st-key-steerscope-sentences button p { text-align: left; }
+[class*="st-key-steerscope-strength-"], .st-key-steerscope-changes [data-testid="stHorizontalBlock"] {
+  flex-wrap: nowrap;
+}
+[class*="st-key-steerscope-strength-"] > :first-child,
+.st-key-steerscope-changes [data-testid="stHorizontalBlock"] > :first-child { flex: 1 1 0; }
 [class*="st-key-steerscope-lab-step-"] [aria-label="drag_indicator icon"] { cursor: grab; touch-action: none; }
 @media (max-width: 640px) {
   [data-testid="stMainBlockContainer"] { padding: 3rem 1rem 1rem; }
