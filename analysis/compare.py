@@ -11,7 +11,8 @@ Numbers: `tokens` of those rows, `left_pos`, `right_pos` [position or null]; `qu
 typical, n_changed}]; `changes` [{quantity, label, layer, pos, token, left_pos, right_pos, left, right, change,
 weight}], heaviest first; `differences` [{what, left, right}]; `findings` [{unit, left, right}], sentences or null;
 `sides` [{model, text, text_set, n_layers, n_tokens, interventions}]; `lens`, `is_same`, `is_text_set`, `n_common`,
-`notes`.
+`notes`. Views that wrote texts have other arrays and numbers, which `compare_written` says: of those named above
+`differences`, `findings`, `lens`, `is_same`, `is_text_set` and `notes`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,14 @@ from typing import Any
 
 import numpy as np
 
+from analysis.compare_written import (
+    QUANTITIES,
+    arrays_of_both,
+    findings_of,
+    is_written,
+    notes_of,
+    numbers_of_both,
+)
 from analysis.compared_quantity import ONE_ROW, Compared, compared_quantities, row_of_change
 from analysis.lens import Measured, Options, ReportLens, find_lens
 from analysis.option import Option
@@ -43,6 +52,8 @@ def combine(reports: tuple[Report, ...], options: Options) -> Measured:
     """The differences of two Reports; raises UserError where they are not of the same lens and kind of text."""
     left, right = reports
     slug, is_text_set = _shared_lens(left, right), bool(left.spec.text_set)
+    if is_written(slug):
+        return _combine_written(left, right)
     tokens = [[] if is_text_set else _tokens(one) for one in reports]
     rows = ONE_ROW if is_text_set else align(*tokens)
     compared = compared_quantities(find_lens(slug).quantities, left, right, rows, is_text_set)
@@ -59,6 +70,20 @@ def combine(reports: tuple[Report, ...], options: Options) -> Measured:
     numbers["changes"] = _changes(compared, numbers)
     numbers["notes"] = _notes(numbers)
     return Measured(numbers, _arrays(compared, is_text_set), _findings(numbers, left, right, rows))
+
+
+def _combine_written(left: Report, right: Report) -> Measured:
+    """The differences of two views that wrote texts."""
+    numbers: dict[str, Any] = {
+        "lens": left.spec.lens,
+        "is_same": left.digest() == right.digest(),
+        "is_text_set": bool(left.spec.text_set),
+        "differences": differences(left, right),
+        "findings": _finding_rows(left, right),
+        **numbers_of_both(left, right),
+    }
+    numbers["notes"] = notes_of(numbers)
+    return Measured(numbers, arrays_of_both(left, right), findings_of(numbers))
 
 
 def _shared_lens(left: Report, right: Report) -> str:
@@ -243,7 +268,7 @@ REPORT_LENS = ReportLens(
     how_to_read=(
         "Each cell is the change from the left view to the right one at a token and a layer, blue where the right is "
         "lower and orange where it is higher; hatched columns are tokens that one text lacks. Changes of different "
-        "quantities are ranked in doublings."
+        "quantities are ranked in doublings. Written texts are paired by the multiple of the recipe above them."
     ),
     options=(
         Option("left", "Left view", "A link, its code or a short id.", ""),
@@ -255,5 +280,6 @@ REPORT_LENS = ReportLens(
         Quantity("left", "value on the left", ("quantity", "layer", "pos")),
         Quantity("right", "value on the right", ("quantity", "layer", "pos")),
         Quantity("change", "change from left to right", ("quantity", "layer", "pos")),
+        *QUANTITIES,
     ),
 )

@@ -20,6 +20,7 @@ from capture.intervention import Intervention
 from capture.session import ModelSession, ModelShape
 
 BY_LAYER_AND_TOKEN = ("layer", "pos")
+BY_PANE_AND_STEP = ("pane", "step")
 Options = Mapping[str, OptionValue]
 Progress = Callable[[float, str], None]
 """Called with the share done, in [0, 1], and a few words; raises to cancel."""
@@ -96,8 +97,10 @@ class Lens:
 
     @property
     def is_comparable(self) -> bool:
-        """Whether it has numbers for each layer and token, which Compare puts side by side."""
-        return any(one.axes == BY_LAYER_AND_TOKEN for one in self.quantities)
+        """Whether it has numbers for each layer and token, or for each token that it wrote: Compare puts both beside
+        those of another view.
+        """
+        return any(one.axes in (BY_LAYER_AND_TOKEN, BY_PANE_AND_STEP) for one in self.quantities)
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,13 @@ FACTS = {
 """Names of facts, and how they are called."""
 MAX_CHARS = 400
 SHORT_JSON = 60
+STEP = "step"
+"""The kind of a recipe's entry that has a name, a strength, and changes of its own."""
 
 
 def differences(left: Report, right: Report) -> list[dict[str, str]]:
     """Rows {what, left, right} in words, of all that differs in the question and in how the numbers were made."""
-    sides = [_words(one) for one in (left, right)]
+    sides = [_words(one, other) for one, other in ((left, right), (right, left))]
     names = list(dict.fromkeys(name for side in sides for name in side))
     rows = [{"what": name, "left": sides[0].get(name, "none"), "right": sides[1].get(name, "none")} for name in names]
     return [{key: _cut(value) for key, value in row.items()} for row in rows if row["left"] != row["right"]]
@@ -34,7 +36,7 @@ def recipe_words(recipe: Mapping[str, Any]) -> str:
     return f"{kind}: {', '.join(fields)}" if fields else kind
 
 
-def _words(report: Report) -> dict[str, str]:
+def _words(report: Report, other: Report) -> dict[str, str]:
     spec = report.spec
     said = {
         "model": str(report.facts.get("model", spec.model)),
@@ -42,8 +44,31 @@ def _words(report: Report) -> dict[str, str]:
         **{name: _value(report.facts.get(fact)) for fact, name in FACTS.items()},
     }
     said |= {f"option {name.replace('_', ' ')}": _value(value) for name, value in spec.options.items()}
-    said |= {f"intervention {n}": recipe_words(one) for n, one in enumerate(spec.interventions, start=1)}
+    others = other.spec.interventions
+    for place, one in enumerate(spec.interventions):
+        said |= _intervention_words(place + 1, one, others[place] if place < len(others) else {})
     return said
+
+
+def _intervention_words(number: int, recipe: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, str]:
+    """An intervention on one line; a step that both sides have at this place field by field, so that only what is not
+    the same is told.
+    """
+    if recipe.get("kind") != STEP or (recipe.get("kind"), recipe.get("name")) != (other.get("kind"), other.get("name")):
+        return {f"intervention {number}": _step_words(recipe) if recipe.get("kind") == STEP else recipe_words(recipe)}
+    said: dict[str, str] = {}
+    for name, value in recipe.items():
+        inner = value.items() if isinstance(value, Mapping) else [("", value)]
+        for part, one in inner:
+            words = " ".join(f"{name} {part}".replace("_", " ").split())
+            said[f"{number} {recipe.get('name')}: {words}"] = _value(one)
+    return said
+
+
+def _step_words(step: Mapping[str, Any]) -> str:
+    """A step in a few words: what tells it from none at all."""
+    unit = " of the mean norm" if step.get("unit") == "relative" else ""
+    return f"{step.get('name')}: strength {_value(step.get('strength'))}{unit}"
 
 
 def _value(value: Any) -> str:

@@ -64,7 +64,7 @@ def scored(
         yield _scored(new, found[0], found[-1])
 
 
-def departs(clean: Sequence[int], steered: Sequence[int]) -> int | None:
+def departs(clean: Sequence[object], steered: Sequence[object]) -> int | None:
     """The first place at which a text is not the clean one's, be it by its end; None where they are the same."""
     n_same = next((n for n, (a, b) in enumerate(zip(clean, steered, strict=False)) if a != b), None)
     if n_same is not None:

@@ -46,6 +46,7 @@ def measure(subject: Subject, options: Options, progress: Progress) -> Measured:
     rows = [GenerationRow(prompt, recipe) for prompt in prompts for recipe in recipes]
     written = _written(session, rows, options, progress, subject.on_partial)
     panes: list[list[SteeredText]] = []
+    progress(0.8, "comparing with the clean model")
     for number, one in enumerate(scored(session, rows, written)):
         progress(0.8 + 0.2 * number / len(rows), "comparing with the clean model")
         if number % len(recipes) == 0:

@@ -65,11 +65,21 @@ def _asked_answers(asked: Spec) -> "Answers | None":
     return answers
 
 
+def is_to_come(asked: Spec) -> bool:
+    """Whether the answer is still on its way, its first part awaited for a moment; begins the work on it."""
+    if state.session().is_idle or state.answer_to(asked) is not None:
+        return False
+    job = _job_for(asked).job
+    job.wait_for_news(PATIENCE_S)
+    return not job.is_done
+
+
 def _worked_out(asked: Spec) -> "Answers | None":
     """What the job for this Spec came to, once it has ended; None before."""
     watched = _twin(_job_for(asked))
     if not watched.job.wait(PATIENCE_S):
         return None
+    watched.job.is_seen = True
     if isinstance(watched.job.future.exception(), Cancelled):
         # Cancelled in the tray, or by another window of the same person.
         state.go_back()
@@ -140,9 +150,9 @@ def _say_why_not(has_previous: bool, page_waits: bool) -> None:
 
 
 def is_under_way() -> bool:
-    """Whether an answer for this page is being worked out."""
+    """Whether an answer for this page is being worked out, or came while the page was drawn."""
     watched = state.session().job
-    return watched is not None and not watched.job.is_done
+    return watched is not None and not watched.job.is_seen
 
 
 def stop() -> None:

@@ -93,7 +93,7 @@ def _one(place: int, recipe: Recipe) -> None:
                 _edit_latent(place, recipe)
         else:
             said = step_words(recipe) if recipe.get("kind") == STEP else None
-            st.markdown(plain(shortened(change_words(recipe), 60)), help=said and plain(said))
+            st.markdown(plain(shortened(change_words(recipe), 60)), help=said and plain(said), width="stretch")
         st.button(
             "",
             icon=":material/close:",

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, TimeoutError
 from dataclasses import dataclass, field
-from threading import Thread
+from threading import Event, Thread
 from types import TracebackType
 from typing import Any
 
@@ -47,11 +47,17 @@ class Job:
     share: float = 0.0
     words: str = "starting"
     is_cancelled: bool = False
+    is_seen: bool = False
+    """Whether the page that waits for it has looked at how it ended."""
     so_far: Mapping[str, Any] = field(default_factory=dict)
     """What there is of its answer while it comes, as its work tells."""
     started_s: float = field(default_factory=time.monotonic)
     _first: tuple[float, float] | None = None
     """Share and time of the first report of progress: a job that goes on does not begin at 0."""
+    _has_news: Event = field(default_factory=Event)
+
+    def __post_init__(self) -> None:
+        self.future.add_done_callback(lambda _: self._has_news.set())
 
     @property
     def job(self) -> "Job":
@@ -90,6 +96,7 @@ class Job:
     def show(self, so_far: Mapping[str, Any]) -> None:
         """Note what there is of the answer so far."""
         self.so_far = so_far
+        self._has_news.set()
 
     def cancel(self) -> None:
         """Ask it to stop; what it returns afterwards is not looked at."""
@@ -102,6 +109,10 @@ class Job:
         except TimeoutError:
             return False
         return True
+
+    def wait_for_news(self, limit_s: float) -> None:
+        """Return once there is something of the answer to look at, once it ended, or at the limit."""
+        self._has_news.wait(limit_s)
 
     def spent(self) -> "Job":
         """This job as ended, without what it made."""

@@ -9,6 +9,7 @@ import streamlit as st
 from analysis.report import Report
 from analysis.spec import Spec
 from steering.proxies import NOTATION, proxy
+from ui.answers import is_under_way
 from ui.boundary import boundary
 from ui.components.pin import is_fragment_run
 from ui.dose_picture import dose_curve
@@ -120,17 +121,20 @@ def _value(lead: str, value: "Interval", unit: str, more: str) -> list[str]:
 
 
 def _pane_lines(name: str, report: Report | None) -> list[str]:
-    """What the panes know of it, on this prompt alone."""
+    """What the panes know of it, on what they are of alone."""
     pane = None if report is None else _pane(report)
     if pane is None or report is None:
         return [_small("Not measured yet.")]
+    where = f"On these {report.numbers['n_texts']} texts" if report.spec.text_set else "On this prompt"
+    if name != "concept" and is_under_way():
+        return [_small(f"{where}: being written.")]
     if name == "perplexity_ratio":
         repeated = [f"{100 * float(report.arrays['repeated'][at]):.0f} %" for at in (pane, 0)]
-        return [_small(f"On this prompt: repetition {repeated[0]}, clean {repeated[1]}.")]
+        return [_small(f"{where}: repetition {repeated[0]}, clean {repeated[1]}.")]
     if name == "kl":
         nats = say_quantity(float(report.arrays["mean_kl"][pane]), "nats a token")
         multiple = say_number(float(report.arrays["multiple"][pane]))
-        return [_small(f"On this prompt: KL {nats} along the steered text at × {multiple}.")]
+        return [_small(f"{where}: KL {nats} along the steered text at × {multiple}.")]
     return [_small("Not measured yet: press Measure, or Auto-tune.")]
 
 

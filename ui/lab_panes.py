@@ -6,8 +6,8 @@ from typing import Any
 import streamlit as st
 
 from analysis.report import Report
-from ui import state
-from ui.answers import is_under_way
+from ui import resources, state
+from ui.answers import SPARED_S, is_under_way
 from ui.components import Pane, text_panes
 from ui.components.pin import is_fragment_run
 from ui.figures.steering_lab import COLOURS, KL, UNIT
@@ -35,11 +35,13 @@ def _panes(report: Report | None) -> None:
     watched = state.session().job
     if watched is not None and watched.job.is_done and is_fragment_run():
         st.rerun()
+    if watched is not None and watched.job.age_s < SPARED_S:
+        resources.spare_collector()
     so_far = watched.job.so_far if watched is not None and not watched.job.is_done else {}
     if any(so_far.get("panes", ())):
         _coming(so_far)
     elif report is not None and report.numbers["is_text_set"]:
-        _of_a_set(report)
+        draw_texts_of_set(report)
     elif report is not None:
         _scored(report, is_stale=is_under_way())
     caption(_said(watched, report))
@@ -59,10 +61,10 @@ def _coming(so_far: Mapping[str, Any]) -> None:
         Pane(title, colour, tokens)
         for title, colour, tokens in zip(so_far["titles"], COLOURS, so_far["panes"], strict=False)
     ]
-    text_panes(panes, _prompt(so_far), key=KEY, label=LABEL, unit=UNIT, span=None, is_live=True)
+    text_panes(panes, prompt_of(so_far), key=KEY, label=LABEL, unit=UNIT, span=None, is_live=True)
 
 
-def _prompt(said: Mapping[str, Any]) -> list[tuple[str, bool]]:
+def prompt_of(said: Mapping[str, Any]) -> list[tuple[str, bool]]:
     """The end of the prompt: tokens, and whether each is no text."""
     return list(zip(said["tokens"], said["special"], strict=True))[-N_PROMPT:]
 
@@ -78,7 +80,7 @@ def _scored(report: Report, is_stale: bool) -> None:
 
     text_panes(
         shown,
-        _prompt(report.numbers),
+        prompt_of(report.numbers),
         key=KEY,
         label=LABEL,
         unit=UNIT,
@@ -117,8 +119,8 @@ def _ranked(names: Sequence[Sequence[str]], values: Any) -> list[list[tuple[str,
     return [list(zip(row, values[step].tolist(), strict=True)) for step, row in enumerate(names)]
 
 
-def _of_a_set(report: Report) -> None:
-    """Each text of a set under a line of its own."""
+def draw_texts_of_set(report: Report) -> None:
+    """Each text of a set, and under it what its panes wrote."""
     for text in report.numbers["texts"]:
         for column, colour, pane in zip(st.columns(len(text["panes"])), COLOURS, text["panes"], strict=False):
             with column:

@@ -3,10 +3,12 @@
 import streamlit as st
 
 from analysis.spec import Spec
+from ui import recipe_edit as edit
 from ui import resources
 from ui.adders import adders
 from ui.boundary import boundary
 from ui.changes import change_words
+from ui.components.order import draw_order
 from ui.lab_fits import draw_fits
 from ui.lab_interference import draw_interference
 from ui.lab_step import draw_step
@@ -27,7 +29,10 @@ def draw_recipe(asked: Spec) -> None:
         for place, recipe in enumerate(asked.interventions):
             draw_step(place, recipe, len(asked.interventions), asked)
         draw_fits()
-        _add(asked)
+        with st.container(gap=None):
+            _add(asked)
+            if len(asked.interventions) > 1:
+                draw_order(len(asked.interventions), edit.move)
         with boundary("comparing the steps"):
             draw_interference(asked)
 

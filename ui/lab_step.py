@@ -11,6 +11,7 @@ from ui import recipe_edit as edit
 from ui import state
 from ui.boundary import tell
 from ui.changes import change_words
+from ui.components.order import HANDLE
 from ui.lab_condition import draw_condition
 from ui.lab_places import draw_ends, draw_ranges, draw_schedule, draw_weights
 from ui.recipe_edit import Recipe
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from steering.recipe import Step
 
 NO_LIMIT = 1e6
+EXACT_PX = 76
 N_STEPS = 100
 """Places of a slider between the ends of its range."""
 
@@ -62,7 +64,8 @@ def _as_read(recipe: Recipe) -> Mapping[str, Any]:
 def _head(place: int, recipe: Recipe, n_steps: int) -> Any:
     """Name and buttons; returns the row of buttons, for what is put behind them."""
     name = str(recipe.get("name") or (verb(recipe) if recipe.get("kind") != STEP else "step"))
-    st.markdown(f"**{place + 1}** {plain(shortened(name, 60))}")
+    handle = f":gray[{HANDLE}] " if n_steps > 1 else ""
+    st.markdown(f"{handle}**{place + 1}** {plain(shortened(name, 60))}")
     row = st.container(horizontal=True, vertical_alignment="center", gap="xsmall")
     with row:
         _button(place, "up", ":material/arrow_upward:", "Earlier", edit.move, -1, is_off=place == 0)
@@ -119,8 +122,9 @@ def _strength(place: int, strength: float, limits: tuple[float, float], usual: f
     low, high = limits
     span = high - low or 1.0
     fine = rounded_up(span / N_STEPS)
-    slider, box, reset = st.columns([6, 4, 1.5], vertical_alignment="bottom", gap="xsmall")
-    with slider:
+    typed = state.session().drafts.get(f"lab.{place}.exact")
+    key = f"steerscope-strength-{place}"
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="xsmall", key=key):
         st.slider(
             "Strength",
             low,
@@ -129,28 +133,47 @@ def _strength(place: int, strength: float, limits: tuple[float, float], usual: f
             format="%.3g",
             **state.bind(f"lab.{place}.strength", strength, edit.setter(place, "strength")),
         )
-    with box:
         st.number_input(
             "Strength, exactly",
-            -NO_LIMIT,
-            NO_LIMIT,
             step=5 * fine,
+            width=EXACT_PX,
             format="%.4g",
             label_visibility="collapsed",
-            **state.bind(f"lab.{place}.exact", strength, edit.setter(place, "strength")),
+            **state.bind(
+                f"lab.{place}.exact",
+                strength if typed is None else float(typed),
+                lambda given: _take_strength(place, given),
+            ),
         )
-    with reset:
         st.button(
             "",
             icon=":material/undo:",
             type="tertiary",
             help=f"Back to {usual:g}",
-            disabled=strength == usual,
+            disabled=typed is None and strength == usual,
             key=f"steerscope.lab.{place}.reset",
             on_click=edit.set_fields,
             args=(place,),
             kwargs={"strength": usual},
         )
+    if typed is not None:
+        tell(too_strong(float(typed)), "reading the strength")
+
+
+def _take_strength(place: int, given: float | None) -> None:
+    """Take a strength within the limit, and keep another as a draft that the card speaks of."""
+    if given is None or abs(given) <= NO_LIMIT:
+        edit.setter(place, "strength")(given)
+    else:
+        state.session().drafts[f"lab.{place}.exact"] = str(given)
+
+
+def too_strong(given: float) -> UserError:
+    """Why a strength is refused."""
+    return UserError(
+        f"A strength lies between −{NO_LIMIT:,.0f} and {NO_LIMIT:,.0f}; {given:,.0f} was given.",
+        "Type a smaller one; until then the recipe stays as it was.",
+    )
 
 
 def takes_scope(step: "Step") -> bool:

@@ -19,8 +19,13 @@ div:has(> .st-key-steerscope-status) { position: sticky; top: 0.5rem; z-index: 5
 /* White on the dark theme's amber would have a contrast of 2.1. */
 button[kind^="primary"] { color: light-dark(#FFFFFF, #14171C); }
 button[kind^="primary"]:is(:hover, :focus, :active) { color: light-dark(#FFFFFF, #14171C); }
-/* The cross stays beside the change that it takes out, however long its name. */
-.st-key-steerscope-changes [data-testid="stHorizontalBlock"] { flex-wrap: nowrap; }
+/* What stands beside a name or a slider stays there, however long or narrow that is. */
+[class*="st-key-steerscope-strength-"], .st-key-steerscope-changes [data-testid="stHorizontalBlock"] {
+  flex-wrap: nowrap;
+}
+[class*="st-key-steerscope-strength-"] > :first-child,
+.st-key-steerscope-changes [data-testid="stHorizontalBlock"] > :first-child { flex: 1 1 0; }
+[class*="st-key-steerscope-lab-step-"] [aria-label="drag_indicator icon"] { cursor: grab; touch-action: none; }
 @media (max-width: 640px) {
   [data-testid="stMainBlockContainer"] { padding: 3rem 1rem 1rem; }
   [data-testid="stColumn"]:has(> * > * > .st-key-steerscope-after-side),

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from steering.shelf_step import step_from_shelf
-from tests.browser.test_app import PATIENCE_MS, SHOTS, SIZES, address, after, enter, settled, spec_of
+from tests.browser.test_app import PATIENCE_MS, SHOTS, SIZES, address, after, enter, idle, settled, spec_of
 
 pytestmark = pytest.mark.browser
 
@@ -55,6 +55,40 @@ def test_a_vector_is_added_from_the_menu_and_moved_up(app, browser_page):
     settled(page, FOOT)
     after(page, lambda: page.locator("[class*=st-key-steerscope-lab-2-up] button:visible").first.click())
     assert [one["name"] for one in spec_of(page).interventions] == ["happy sad", "animals people", "without happy"]
+
+
+def test_a_moved_slider_draws_the_lab_alone_until_its_text_is_there(app, browser_page):
+    page = lab(app, browser_page)
+    # So hot a text does not end by itself, and takes a while.
+    for name, value in (("T", "2"), ("Tokens", "300")):
+        box = page.get_by_role("spinbutton", name=name, exact=True)
+        box.fill(value)
+        after(page, lambda box=box: box.press("Enter"))
+    changes = page.locator(".st-key-steerscope-changes")
+    slider = page.get_by_role("slider", name="Strength").first
+    slider.focus()
+    slider.press("ArrowRight")
+    expect(page.locator(".cursor").first).to_be_visible(timeout=PATIENCE_MS)
+    expect(changes).to_contain_text("happy sad 0.2 ×")
+    expect(changes).to_contain_text("happy sad 0.21 ×", timeout=PATIENCE_MS)
+    expect(page.locator(".grid.stale, .cursor")).to_have_count(0, timeout=PATIENCE_MS)
+    assert spec_of(idle(page)).interventions[0]["strength"] == pytest.approx(0.21)
+
+
+def test_a_card_is_dragged_behind_another(app, browser_page):
+    page = lab(app, browser_page)
+    cards = [page.locator(f".st-key-steerscope-lab-step-{place}") for place in (0, 1)]
+    handle = cards[0].get_by_label("drag_indicator icon").bounding_box()
+    last = cards[1].bounding_box()
+
+    def drag() -> None:
+        page.mouse.move(handle["x"] + 5, handle["y"] + 5)
+        page.mouse.down()
+        page.mouse.move(last["x"] + 20, last["y"] + last["height"] - 8, steps=4)
+        page.mouse.up()
+
+    after(page, drag)
+    assert [one["name"] for one in spec_of(page).interventions] == ["without happy", "happy sad"]
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

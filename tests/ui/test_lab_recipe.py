@@ -1,6 +1,7 @@
 """The recipe column without a browser: each widget of a card edits the Spec; what is added is what was chosen."""
 
 import json
+from importlib import import_module
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -18,6 +19,7 @@ from steering.shelf_step import step_from_shelf
 from steering.token_scope import TokenScope
 from tests.shelves import shelve_for
 from ui import resources
+from ui.components.order import HANDLE
 
 AT, LATER = HookPoint(1, "resid_post"), HookPoint(2, "resid_post")
 X = tuple(float(i == 0) for i in range(32))
@@ -68,7 +70,7 @@ def steps_of(app):
 def test_a_card_says_what_its_step_does(column):
     app = column(UP, OUT)
     assert not app.error
-    assert [one.value for one in app.markdown][:2] == ["**1** up", "**2** out"]
+    assert [one.value for one in app.markdown][:2] == [f":gray[{HANDLE}] **1** up", f":gray[{HANDLE}] **2** out"]
     assert r"adds at blocks 1 and 2, resid\_post ██" in [one.value for one in app.caption]
 
 
@@ -225,3 +227,39 @@ def test_a_bundled_direction_is_taken_out_at_every_block(column, stories, tiny_s
     (recipe,) = recipe_of(app)
     assert {one["kind"] for one in recipe["changes"]} == {"project_out"}
     assert len(recipe["changes"]) == 3 * tiny_session.shape.n_layers
+
+
+class Dropped:
+    """Stands in for the component that listens for a drop."""
+
+    def __init__(self, drop):
+        self.drop = drop
+
+    def __call__(self, **_):
+        drop, self.drop = self.drop, None
+        return {"order": drop}
+
+
+@pytest.mark.parametrize(
+    ("drop", "names"),
+    [
+        ({"from": 0, "to": 1}, ["out", "up"]),
+        ({"from": 1, "to": 0}, ["out", "up"]),
+        ({"from": 0, "to": 9}, ["up", "out"]),
+        ("x", ["up", "out"]),
+    ],
+)
+def test_a_dropped_card_is_where_it_was_dropped(column, monkeypatch, drop, names):
+    monkeypatch.setattr(import_module("ui.components.order"), "_mount", Dropped(drop))
+    assert [one["name"] for one in recipe_of(column(UP, OUT))] == names
+
+
+def test_a_strength_past_the_limit_gets_a_sentence_and_the_recipe_stays(column):
+    app = column(UP)
+    before = recipe_of(app)
+    app.number_input(key="steerscope.lab.0.exact").set_value(1e9).run()
+    assert app.error[0].value.startswith("**A strength lies between −1,000,000 and 1,000,000; 1,000,000,000 was given")
+    assert recipe_of(app) == before
+    app.number_input(key="steerscope.lab.0.exact").set_value(2.0).run()
+    assert not app.error
+    assert recipe_of(app)[0]["strength"] == 2.0

@@ -5,6 +5,7 @@ import json
 import random
 from dataclasses import replace
 from importlib import import_module
+from threading import Event
 
 import numpy as np
 import pytest
@@ -12,17 +13,20 @@ from streamlit.testing.v1 import AppTest
 
 from analysis.pipeline import run
 from analysis.shared_view import view_of
-from analysis.spec import Spec, from_code
+from analysis.spec import Spec, from_code, to_code
 from analysis.tables import tables
 from analysis.view_file import read_view_file
 from capture.hook_point import HookPoint
 from capture.intervention import AddVector
 from tests.hostile import changed
 from tests.ui.test_pages import APP, BAD_LINKS, load, open_app, shown
-from ui import answers, lab_tour, resources, state
+from ui import answers, lab_reach, lab_tour, resources, state
 from ui.components.text_panes import Pane, text_panes
 from ui.figures import pictures_of, sentences_of, strip_of, tables_of
 from ui.lab_panes import panes_of
+from ui.lab_reach import reaches_page
+from ui.recipe_edit import as_step
+from ui.session import Session
 from ui.view_html import view_html
 from ui.view_sections import UNREADABLE
 
@@ -31,6 +35,7 @@ __all__ = ["load", "open_app"]
 TEXT = "the bear sat"
 VECTOR = AddVector(HookPoint(1, "resid_post"), tuple(np.random.default_rng(0).normal(size=32).tolist()), 1.5)
 SPEC = Spec("steering_lab", text=TEXT, options={"tokens": 8, "panes": "1, -1"}, interventions=(VECTOR.recipe(),))
+STEP = as_step(VECTOR.recipe())
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
@@ -307,12 +312,39 @@ def test_the_first_text_is_shown_as_it_comes(open_app, mounted, monkeypatch):
     assert any(button.label == "Run" for button in app.button)
 
 
-def test_compare_takes_the_text_under_the_recipe(open_app, mounted):
+def test_compare_takes_the_view_as_it_is_and_puts_two_of_them_side_by_side(open_app, mounted):
     app = open_app(SPEC)
     app.button(key="steerscope.compare").click().run()
     assert not app.exception
     left = from_code(shown(app).options["left"])
-    assert (left.lens, left.text, left.interventions) == ("outliers", TEXT, SPEC.interventions)
+    assert (left.lens, left.text, left.options, left.interventions) == (
+        "steering_lab",
+        TEXT,
+        SPEC.options,
+        SPEC.interventions,
+    )
+
+
+def test_two_views_of_the_lab_are_compared_pane_by_pane(open_app, mounted, report):
+    other = SPEC.with_(interventions=(STEP | {"strength": 40.0},))
+    left = SPEC.with_(interventions=(STEP,))
+    app = open_app(Spec("compare", options={"left": to_code(left), "right": to_code(other)}))
+    assert not app.exception
+    assert not app.error
+    assert [[pane["title"] for pane in sent["panes"]] for sent in mounted.sent[-2:]] == [["clean", "× 1", "× −1"]] * 2
+    assert mounted.sent[-1]["span"] == mounted.sent[-2]["span"]
+    assert [pane["tokens"] for pane in mounted.sent[-2]["panes"]] == [
+        pane["tokens"] for pane in report.numbers["panes"]
+    ]
+    assert "The clean texts are the same." in said(app)
+    assert "Left, × 1" in "".join(view_of_page(app))
+
+
+def view_of_page(app) -> list[str]:
+    """The headings of what an export would say of the comparison on screen."""
+    answered = app.session_state[state._KEY].answers
+    (only,) = next(reversed(answered.values()))
+    return [one.title for one in sentences_of(only.report)]
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -322,3 +354,60 @@ def test_damaged_numbers_are_drawn_or_refused_as_unreadable(report, seed):
     for draw in (panes_of, strip_of, pictures_of, tables_of, sentences_of):
         with contextlib.suppress(*UNREADABLE):
             draw(bad, *([{}] if draw in (strip_of, pictures_of) else []))
+
+
+CHANGED = {
+    "a strength": ({"interventions": (STEP | {"strength": 2.0},)}, False),
+    "a seed": ({"options": {"seed": 3}}, False),
+    "a prompt": ({"text": "the bear"}, False),
+    "a step more": ({"interventions": (STEP, STEP)}, True),
+    "no step": ({"interventions": ()}, True),
+    "another precision": ({"dtype": "bfloat16"}, True),
+    "a text set": ({"text_set": "tour"}, True),
+}
+
+
+@pytest.mark.parametrize(("fields", "reaches"), CHANGED.values(), ids=CHANGED)
+def test_a_change_of_values_alone_leaves_the_page_until_it_is_answered(monkeypatch, fields, reaches):
+    drawn = SPEC.with_(interventions=(STEP,))
+    monkeypatch.setattr(state, "session", lambda: Session(asked=drawn))
+    monkeypatch.setattr(lab_reach, "is_to_come", lambda asked: True)
+    assert reaches_page(drawn, drawn.with_(**fields)) is reaches
+    monkeypatch.setattr(lab_reach, "is_to_come", lambda asked: False)
+    assert reaches_page(drawn, drawn.with_(**fields))
+
+
+def test_a_stop_and_a_kept_view_reach_the_page(monkeypatch):
+    session = Session(asked=SPEC)
+    monkeypatch.setattr(state, "session", lambda: session)
+    monkeypatch.setattr(lab_reach, "is_to_come", lambda asked: True)
+    other = SPEC.with_(options={"seed": 3})
+    assert not reaches_page(SPEC, other)
+    session.is_idle = True
+    assert reaches_page(SPEC, other)
+
+
+def test_what_the_page_shows_already_is_not_asked_again(monkeypatch):
+    session = Session(asked=SPEC)
+    monkeypatch.setattr(state, "session", lambda: session)
+    monkeypatch.setattr(lab_reach, "is_to_come", refuse)
+    state.keep_answer(SPEC, ())
+    assert not reaches_page(SPEC, SPEC.with_(pins={"pane": 1}))
+
+
+def test_an_answer_is_to_come_from_its_first_part_until_it_ended(monkeypatch):
+    session, go_on = Session(asked=SPEC), Event()
+    monkeypatch.setattr(state, "session", lambda: session)
+    monkeypatch.setattr(answers, "PATIENCE_S", 20.0)
+
+    def write(asked, load, progress, on_partial):
+        on_partial({"panes": [[" a"]]})
+        go_on.wait(20)
+
+    monkeypatch.setattr(answers, "answers_of", write)
+    assert answers.is_to_come(SPEC)
+    assert session.job.so_far == {"panes": [[" a"]]}
+    go_on.set()
+    assert session.job.wait(20)
+    # The page has not looked at it yet, so that its poll goes on.
+    assert (answers.is_to_come(SPEC), answers.is_under_way()) == (False, True)

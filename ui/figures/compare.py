@@ -5,6 +5,7 @@ from typing import Any
 
 from analysis.report import Report
 from ui import charts
+from ui.figures import compare_written as written
 from ui.figures.compare_parts import sentences, strip, tables
 from ui.figures.compare_place import COLOURS, Shown, shown, unit_of_change
 from ui.figures.heat import layers_by_tokens
@@ -16,6 +17,8 @@ __all__ = ["pictures", "sentences", "strip", "tables"]
 
 def pictures(report: Report, pins: Mapping[str, Any]) -> tuple[Picture, ...]:
     """Every figure of the comparison at the pinned place."""
+    if written.is_of_written(report):
+        return (written.kl_of_both(report),)
     place = shown(report, pins)
     by_layer = layers(report, place)
     return (by_layer,) if place.row is None else (heat(report, place), by_layer)

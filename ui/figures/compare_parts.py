@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from analysis.report import Report
+from ui.figures import compare_written as written
 from ui.figures.compare_place import change_by_token, shown, unit_of_change
 from ui.figures.part import Sentences, Strip, Table
 from ui.numbers import marked, say_number
@@ -20,6 +21,8 @@ NONE = "–"
 
 def strip(report: Report, pins: Mapping[str, Any]) -> Strip | None:
     """The tokens of both texts in order, each on the heat of its change; a text set has none."""
+    if written.is_of_written(report):
+        return None
     place = shown(report, pins)
     if place.row is None:
         return None
@@ -32,6 +35,8 @@ def strip(report: Report, pins: Mapping[str, Any]) -> Strip | None:
 
 def tables(report: Report) -> tuple[Table, ...]:
     """What changed most, cut where it gets long, what was asked differently, and the findings of both sides."""
+    if written.is_of_written(report):
+        return written.totals_of_both(report), asked_differently(report), findings_beside(report)
     every = changes(report)
     return replace(every, rows=every.rows[:MAX_ROWS]), asked_differently(report), findings_beside(report)
 
@@ -68,4 +73,5 @@ def findings_beside(report: Report) -> Table:
 
 def sentences(report: Report) -> tuple[Sentences, ...]:
     """What a person must know to read the comparison."""
-    return (Sentences("What is compared", tuple(report.numbers["notes"])),)
+    said = Sentences("What is compared", tuple(report.numbers["notes"]))
+    return (said, *written.texts_of_both(report)) if written.is_of_written(report) else (said,)

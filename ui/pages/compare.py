@@ -9,9 +9,11 @@ from analysis.spec import Spec
 from ui import compare_words as words
 from ui import state
 from ui.compare_links import SIDES, link_boxes
+from ui.compare_written import draw_written
 from ui.components import heat_grid, token_strip
 from ui.figures import compare as figures
 from ui.figures.compare_place import Shown, change_by_token, shown, unit_of_change
+from ui.figures.compare_written import is_of_written
 from ui.frozen import bounded
 from ui.style import AFTER_SIDE
 from ui.words import caption
@@ -32,6 +34,10 @@ def ask(asked: Spec) -> bool:
 def render(report: Report, context: "Context") -> None:
     """The comparison: its sentences, the pinned place, and the tables."""
     words.notes(report)
+    if is_of_written(report):
+        words.asked_differently(report)
+        draw_written(report)
+        return
     _places(report)
     st.markdown("### What changed most")
     words.changes(report)

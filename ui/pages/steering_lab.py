@@ -7,12 +7,14 @@ import streamlit as st
 from analysis.report import Report
 from analysis.spec import Spec
 from ui import resources, state
+from ui.components.pin import is_fragment_run
 from ui.figures import steering_lab as figures
-from ui.frozen import warm_up_soon
+from ui.frozen import bounded, warm_up_soon
 from ui.lab_cost import draw_cost
 from ui.lab_export import draw_export
 from ui.lab_panes import draw_panes
 from ui.lab_prompt import draw_prompt
+from ui.lab_reach import reaches_page
 from ui.lab_recipe import draw_recipe
 from ui.lab_tour import take_lab_tour
 from ui.words import caption
@@ -47,12 +49,12 @@ def ask(asked: Spec) -> bool:
 
 def wait(context: "Context") -> None:
     """The page while its first text is written."""
-    _draw(None, context)
+    _lab(None, context, state.session().asked)
 
 
 def render(report: Report, context: "Context") -> None:
     """The page with its last answer."""
-    _draw(report, context)
+    _lab(report, context, state.session().asked)
     left, right = st.columns([3, 2], gap="medium")
     with left:
         picture = figures.kl_by_token(report)
@@ -67,8 +69,16 @@ def render(report: Report, context: "Context") -> None:
         caption(table.caption)
 
 
-def _draw(report: Report | None, context: "Context") -> None:
+@st.fragment
+@bounded
+def _lab(report: Report | None, context: "Context", drawn: Spec) -> None:
+    """Recipe, panes and cost; `drawn` is what was asked for when the page was drawn.
+
+    A move of a slider draws this alone, and the rest of the page follows once its text is there.
+    """
     asked = state.session().asked
+    if is_fragment_run() and reaches_page(drawn, asked):
+        st.rerun()
     recipe, panes, cost = st.columns(WIDTHS, gap="small")
     with recipe:
         draw_recipe(asked)
