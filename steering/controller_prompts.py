@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from capture.errors import UserError
 from capture.session import ModelSession
@@ -52,24 +52,37 @@ def prompts_of(session: ModelSession, contrast: Contrast, target: str, bos: bool
     return Prompts(contrast.title, wanted, tuple(found), tokens, tuple(found.values()))
 
 
-def check_both_kinds(title: str, target: str, is_target: Sequence[bool]) -> None:
+def check_both_kinds(title: str, target: str, is_target: Sequence[bool], least: int = MIN_OF_EACH) -> None:
     """Raises UserError unless there are enough prompts of both kinds."""
     n = sum(is_target)
-    if min(n, len(is_target) - n) < MIN_OF_EACH:
+    if min(n, len(is_target) - n) < least:
+        halves = " where some of them are held out by lot" if least > MIN_OF_EACH else ""
         raise UserError(
-            f"A controller learns from at least {MIN_OF_EACH} prompts to act on and {MIN_OF_EACH} others; {title!r} "
+            f"A controller learns from at least {least} prompts to act on and {least} others{halves}; {title!r} "
             f"has {n:,} labelled {target!r} and {len(is_target) - n:,} others.",
             "Add prompts of the other kind.",
         )
 
 
-def split(contrast: Contrast, share: float = HELD_OUT_SHARE, seed: int = 0) -> tuple[Contrast, Contrast]:
-    """A set to learn from, and one held out with that share of each label, drawn by lot."""
+def split(contrast: Contrast, target: str = "", seed: int = 0) -> tuple[Contrast, Contrast]:
+    """A set to learn from, and one held out: 30 % of each label, and at least four of a label, drawn by lot.
+
+    Raises UserError where either would have too few prompts labelled `target` (the first label where it is empty), or
+    too few others.
+    """
+    wanted = target or contrast.labels[0]
+    unique = {one.prompt + one.text: one.label == wanted for one in contrast.examples}
+    if wanted in contrast.labels:
+        check_both_kinds(contrast.title, wanted, list(unique.values()), 2 * MIN_OF_EACH)
     draw = random.Random(seed)
     singles = Contrast(contrast.title, contrast.labels, contrast.examples, is_paired=False)
     held_out: set[int] = set()
     for label in singles.labels:
         places = [i for i, one in enumerate(singles.examples) if one.label == label]
-        held_out |= set(draw.sample(places, max(1, round(share * len(places)))))
+        n = max(round(HELD_OUT_SHARE * len(places)), min(MIN_OF_EACH, len(places) // 2))
+        held_out |= set(draw.sample(places, n))
     everything = range(len(singles.examples))
-    return singles.part([i for i in everything if i not in held_out]), singles.part(sorted(held_out))
+    others = singles.part(sorted(held_out))
+    return singles.part([i for i in everything if i not in held_out]), replace(
+        others, title=f"{others.title}, held out"
+    )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from ui import controller_pictures as pictures
+from ui.controller_words import blocks_words
 from ui.numbers import say_number
 from ui.words import caption
 
@@ -88,16 +89,11 @@ def budget_rows(
     columns = {"": [str(one["name"]) for one in systems] + ["no steering"]}
     if compared:
         known = {one["name"]: one for one in compared}
-        for title, say in (("reads", _reads), ("AUROC of s", _area)):
-            columns[title] = [say(known[name]) if name in known else "–" for name in columns[""]]
+        columns["reads"] = [blocks_words(known[name]["inputs"]) if name in known else "–" for name in columns[""]]
+        columns["AUROC of s"] = [_area(known[name]) if name in known else "–" for name in columns[""]]
     for n, budget in enumerate(budgets):
         columns[f"KL {budget:g}"] = [_cell(one, n) for one in systems] + ["0"]
     return columns
-
-
-def _reads(one: Mapping[str, Any]) -> str:
-    blocks = [str(name).split(".")[1] for name in one["inputs"] if str(name).count(".") > 1]
-    return f"block{'s' if len(blocks) > 1 else ''} {', '.join(blocks)}"
 
 
 def _area(one: Mapping[str, Any]) -> str:
