@@ -34,6 +34,14 @@ def prompts_of(session: ModelSession, contrast: Contrast, target: str, bos: bool
     than four prompts of a kind, and a prompt that is labelled both ways.
     """
     wanted = target or contrast.labels[0]
+    found = _targets(contrast, wanted)
+    check_both_kinds(contrast.title, wanted, list(found.values()))
+    tokens = tuple(session.tokens(text, bos) for text in found)
+    return Prompts(contrast.title, wanted, tuple(found), tokens, tuple(found.values()))
+
+
+def _targets(contrast: Contrast, wanted: str) -> dict[str, bool]:
+    """Whether each prompt is a target, by its text; raises UserError for an unknown label and for both answers."""
     if wanted not in contrast.labels:
         raise UserError(
             f"No prompt of {contrast.title!r} has the label {wanted[:40]!r}.",
@@ -47,9 +55,7 @@ def prompts_of(session: ModelSession, contrast: Contrast, target: str, bos: bool
                 f"The prompt {text[:60]!r} is labelled {wanted!r} and not: a controller cannot do both.",
                 "Remove one of the two rows.",
             )
-    check_both_kinds(contrast.title, wanted, list(found.values()))
-    tokens = tuple(session.tokens(text, bos) for text in found)
-    return Prompts(contrast.title, wanted, tuple(found), tokens, tuple(found.values()))
+    return found
 
 
 def check_both_kinds(title: str, target: str, is_target: Sequence[bool], least: int = MIN_OF_EACH) -> None:
@@ -67,15 +73,14 @@ def check_both_kinds(title: str, target: str, is_target: Sequence[bool], least: 
 def split(contrast: Contrast, target: str = "", seed: int = 0) -> tuple[Contrast, Contrast]:
     """A set to learn from, and one held out: 30 % of each label, and at least four of a label, drawn by lot.
 
-    Raises UserError where either would have too few prompts labelled `target` (the first label where it is empty), or
-    too few others.
+    A prompt that stands in several rows counts once. Raises UserError where either would have too few prompts labelled
+    `target` (the first label where it is empty) or too few others, and as `prompts_of` does.
     """
     wanted = target or contrast.labels[0]
-    unique = {one.prompt + one.text: one.label == wanted for one in contrast.examples}
-    if wanted in contrast.labels:
-        check_both_kinds(contrast.title, wanted, list(unique.values()), 2 * MIN_OF_EACH)
+    check_both_kinds(contrast.title, wanted, list(_targets(contrast, wanted).values()), 2 * MIN_OF_EACH)
     draw = random.Random(seed)
-    singles = Contrast(contrast.title, contrast.labels, contrast.examples, is_paired=False)
+    unique = tuple({one.prompt + one.text: one for one in reversed(contrast.examples)}.values())[::-1]
+    singles = Contrast(contrast.title, contrast.labels, unique, is_paired=False)
     held_out: set[int] = set()
     for label in singles.labels:
         places = [i for i, one in enumerate(singles.examples) if one.label == label]

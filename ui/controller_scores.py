@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 CONFIG = {"displayModeBar": False}
 KNOWN = "labels known"
+LONG_RATIO = 100
 PICTURE_LIMIT = 2
 """How many times the largest budget the picture of doses reaches."""
 
@@ -117,5 +118,5 @@ def fluency_rows(systems: Sequence[Mapping[str, Any]], budgets: Sequence[float])
 def _ratio(one: Mapping[str, Any], n: int) -> str:
     written, mark = one["written"][n], "" if one["reached"][n] else " *"
     at = written["perplexity_ratio"]
-    said = [say_number(at[name]) for name in ("mean", "low", "high")]
+    said = [f"{at[name]:.2f}" if at[name] < LONG_RATIO else say_number(at[name]) for name in ("mean", "low", "high")]
     return f"× {said[0]} ({said[1]} to {said[2]}){mark} · {written['fluency']:.2f} of 2"

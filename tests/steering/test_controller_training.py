@@ -183,6 +183,15 @@ def test_of_a_small_set_four_of_each_kind_are_held_out_and_of_a_smaller_one_none
         split(contrast_of("few", ("a", "b"), rows, False))
 
 
+def test_no_prompt_falls_into_both_halves_and_none_has_two_labels_in_them():
+    rows = [Example(f"the cat {n % 20}", "ab"[n % 2]) for n in range(60)]
+    learnt, held_out = split(contrast_of("thrice", ("a", "b"), rows, False))
+    assert not {one.text for one in learnt.examples} & {one.text for one in held_out.examples}
+    assert len(learnt.examples) + len(held_out.examples) == 20
+    with pytest.raises(UserError, match="'the cat 3' is labelled 'a' and not"):
+        split(contrast_of("both", ("a", "b"), [*rows, Example("the cat 3", "a")], False))
+
+
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "taken").write_text("")
     with pytest.raises(UserError, match="cannot be a folder"):

@@ -200,7 +200,7 @@ def test_pictures_hold_the_numbers_of_the_scores():
     rows = budget_rows([SYSTEM], [0.02, 0.05], SCORES["compared"])
     assert rows["KL 0.05"] == ["+0.200 (+0.100 to +0.300) *", "0"]
     assert (rows["reads"], rows["AUROC of s"]) == (["block 2", "–"], ["0.200 (0.100 to 0.300)", "–"])
-    assert fluency_rows([SYSTEM], [0.02, 0.05])["KL 0.05"] == ["× 0.2 (0.1 to 0.3) * · 1.50 of 2"]
+    assert fluency_rows([SYSTEM], [0.02, 0.05])["KL 0.05"] == ["× 0.20 (0.10 to 0.30) * · 1.50 of 2"]
 
 
 def test_a_controller_among_the_changes_is_told_by_its_name(tmp_path):
