@@ -20,3 +20,11 @@ def replace_file(path: Path, data: bytes) -> None:
     part = path.with_name(f"{path.name}.part")
     write_file(part, data)
     os.replace(part, path)
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder and those on the way to it; raises UserError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be a folder: {error}.", "Name a folder that you may write to.") from error

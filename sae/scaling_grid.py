@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from capture.errors import UserError
 from capture.home import home_folder
-from capture.written_file import replace_file
+from capture.written_file import make_folder, replace_file
 from sae.scaling import Point, check_grid, refit
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def points_of(grid: Mapping[str, Any]) -> tuple[Point, ...]:
 
 
 def _write(out: Path, grid: dict[str, Any]) -> dict[str, Any]:
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     replace_file(out / GRID, (json.dumps(grid, indent=1, sort_keys=True) + "\n").encode())
     return grid
 

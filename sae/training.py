@@ -17,6 +17,7 @@ import torch
 from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.session import ModelSession
+from capture.written_file import make_folder
 from sae import data_parallel
 from sae.activation_rows import ActivationRows, check_point
 from sae.autoencoder import Autoencoder
@@ -83,7 +84,7 @@ def _begin(run: Run, rows: ActivationRows) -> tuple[Training, int, int]:
     run.recipe.check()
     check_point(run.session, run.at)
     if not path.is_file():
-        run.out.mkdir(parents=True, exist_ok=True)
+        make_folder(run.out)
         _write_curve(run, ())
         return start(run.recipe, rows.buffer(0).float().to(run.session.device)), 0, 0
     kept = torch.load(path, weights_only=True, map_location=run.session.device)

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from capture.errors import UserError
+from capture.written_file import make_folder
 from steering.controller_recipe import ControllerRecipe
 
 CHECKPOINT = ".checkpoint.pt"
@@ -57,7 +58,7 @@ def optimizer_of(network: Mapping[str, Tensor], recipe: ControllerRecipe) -> tor
 
 def read_checkpoint(state: State, out: Path, described: Mapping[str, Any]) -> State:
     """The state with what the checkpoint in `out` holds, where there is one; refuses that of another run."""
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     if not (out / CHECKPOINT).is_file():
         return state
     kept = torch.load(out / CHECKPOINT, weights_only=True)

@@ -144,6 +144,6 @@ def formats() -> None:
     """List the layouts of labelled prompts that are read."""
     from steering.prompt_file import prompt_formats
 
-    typer.echo("csv, jsonl and json with text and label, or our own layouts of pairs and texts")
+    typer.echo("csv, tsv, jsonl and json with text and label, or our own layouts of pairs and texts")
     for name, module in prompt_formats().items():
         typer.echo(f"{name}: {module.TITLE}")

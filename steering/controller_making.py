@@ -45,31 +45,33 @@ def make_controller(session: ModelSession, asked: Asked, progress: Progress = si
     """Train, score and write a controller; `progress` may raise to stop, and the next call goes on."""
     recipe = asked.recipe
     recipe.check()
-    learnt, held_out = prompt_sets(asked.prompts, asked.held_out)
+    learnt, held_out = prompt_sets(asked.prompts, asked.held_out, recipe.target)
     fit_pairs, score_pairs = pair_halves(recipe.pairs)
+    if asked.score and score_pairs is None:
+        raise UserError("Effects are measured on contrast pairs; none were named.", "Give --pairs, or --no-score.")
     prompts = prompts_of(session, learnt, recipe.target, recipe.bos)
     others = prompts_of(session, held_out, recipe.target or prompts.target, recipe.bos)
+    n = sum(prompts.is_target)
+    progress(0.0, f"{n:,} prompts labelled {prompts.target!r} to act on, {len(prompts.texts) - n:,} others")
     share = TRAIN_SHARE if asked.score else 1.0
     run = Run(session, prompts, recipe, asked.out, fit_pairs)
     controller = train_controller(run, lambda done, words: progress(share * done, words), asked.save_every_s)
     scores, name = None, asked.out.resolve().name
-    if asked.score:
-        if score_pairs is None:
-            raise UserError("Effects are measured on contrast pairs; none were named.", "Give --pairs, or --no-score.")
+    if score_pairs is not None and asked.score:
         question = Question(session, {name: controller}, others, score_pairs, prompts)
         scores = evaluate_controllers(question, lambda done, words: progress(share + (1 - share) * done, words))[name]
     write_controller(controller, asked.out, None if scores is None else scores.to_json())
     return Made(name, controller, scores)
 
 
-def prompt_sets(prompts: Path, held_out: Path | None) -> tuple[Contrast, Contrast]:
-    """The prompts to learn from and those held out; refuses a prompt that is in both."""
+def prompt_sets(prompts: Path, held_out: Path | None, target: str = "") -> tuple[Contrast, Contrast]:
+    """The prompts to learn from and those held out; refuses a prompt that is in both, and too few to hold some out."""
     learnt = read_prompts(prompts)
     beside = f"{prompts}_held_out"
     if held_out is None and beside in bundled_prompts():
         held_out = Path(beside)
     if held_out is None:
-        return split(learnt)
+        return split(learnt, target)
     others = read_prompts(held_out)
     known = {one.prompt + one.text for one in learnt.examples}
     twice = next((one for one in others.examples if one.prompt + one.text in known), None)
@@ -109,8 +111,8 @@ def scored_together(
     for name, one in controllers.items():
         if one.layers != first.layers or one.unit != first.unit or one.alpha != first.alpha:
             raise UserError(f"{name} has other blocks or another strength than the first.", "Compare those alike.")
-    learnt, others = prompt_sets(prompts, held_out)
     bos, target = bool(first.facts["bos"]), str(first.facts["target"])
+    learnt, others = prompt_sets(prompts, held_out, target)
     _, measured_on = pair_halves(pairs or str(first.facts["recipe"]["pairs"]))
     if measured_on is None:
         raise UserError("Effects are measured on contrast pairs; these controllers name none.", "Train with --pairs.")

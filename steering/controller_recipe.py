@@ -101,6 +101,8 @@ def read_layers(given: str, n_layers: int) -> tuple[int, ...]:
         if not first.isdigit() or (dash and not last.isdigit()):
             raise UserError(f"Blocks are given as 1,2 or 1-3; {given[:40]!r} was given.", "Count them from 0.")
         found |= set(range(int(first), int(last or first) + 1)) if int(last or first) < 10_000 else {10_000}
+    if given.strip() and not found:
+        raise UserError(f"Blocks are given as 1,2 or 1-3; {given[:40]!r} names none.", "Count them from 0, upwards.")
     if beyond := [layer for layer in found if layer >= n_layers]:
         raise UserError(
             f"Layer {min(beyond)} does not exist: the model has layers 0 to {n_layers - 1}.", "Pick one of them."

@@ -72,6 +72,8 @@ def train_controller(run: Run, progress: Progress = silent, save_every_s: float 
     subject = _subject(run, progress)
     state = _begin(run, subject)
     flow = _flow(run, subject, progress)
+    if state.step:
+        progress(state.step / _n_steps(run), f"going on after step {state.step:,} of {_n_steps(run):,}")
     saved_at = time.monotonic()
     for step, batch in enumerate(_batches(run)):
         if step < state.step:
@@ -205,12 +207,14 @@ def _flow_loss(flow: FrozenFlow, network: dict[str, Tensor], x: Tensor, step: in
 
 
 def _check_finite(run: Run, value: Tensor) -> None:
-    if not bool(torch.isfinite(value)):
-        raise UserError(
-            f"The loss is {value.item()}: the training has stopped. The last good weights are in "
-            f"{run.out / CHECKPOINT}.",
-            "Lower the learning rate or the strength, and name another folder.",
-        )
+    if bool(torch.isfinite(value)):
+        return
+    is_kept = (run.out / CHECKPOINT).is_file()
+    kept = f"the last good weights are in {run.out / CHECKPOINT}" if is_kept else "it had no good weights to keep yet"
+    raise UserError(
+        f"The loss is {value.item()}: the training has stopped, and {kept}.",
+        "Lower the learning rate or the strength, and name another folder.",
+    )
 
 
 def _said(figures: dict[str, float]) -> str:

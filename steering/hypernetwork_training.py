@@ -20,6 +20,7 @@ from torch import Tensor
 from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.session import ModelSession
+from capture.written_file import make_folder
 from sae.training_curve import Point, add_point, figures_words, write_curve
 from steering.concept_rows import ConceptRows, Row, rows_of_concept
 from steering.concepts import Concept, ConceptSet
@@ -143,7 +144,7 @@ def train_hypernetwork(
     """
     at_layer = run.session.weight("W_E", 0).shape[1]
     run.recipe.check(at_layer)
-    run.out.mkdir(parents=True, exist_ok=True)
+    make_folder(run.out)
     found = material(run, progress)
     training, saved_at = _begin(run, at_layer), time.monotonic()
     if not goes_on and not training.step:

@@ -4,7 +4,7 @@ import io
 import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -12,6 +12,7 @@ from analysis.spec import Spec
 from capture.errors import UserError
 from ui import state
 from ui.boundary import boundary
+from ui.controller_words import blocks_words
 from ui.words import caption
 
 if TYPE_CHECKING:
@@ -58,14 +59,9 @@ def about(one: "Shelved") -> str:
     learnt = f"{prompts.get('n', 0):,} prompts of {prompts.get('title')!r} on the model {facts.get('model')}"
     return (
         f"{VARIANT_WORDS.get(str(facts.get('variant')), 'of an unknown variant')}. It acts on prompts labelled "
-        f"{facts.get('target')!r}, learnt from {learnt}. It reads {_blocks(one.manifest.get('inputs'))} and adds "
+        f"{facts.get('target')!r}, learnt from {learnt}. It reads {blocks_words(one.manifest.get('inputs'))} and adds "
         f"the {direction}{said} at blocks {', '.join(map(str, one.manifest.get('layers', ())))}."
     )
-
-
-def _blocks(inputs: Any) -> str:
-    names = [str(one).split(".")[1] for one in inputs or () if str(one).count(".") > 1]
-    return f"blocks {', '.join(names)}" if names else "no block"
 
 
 def _chosen(known: "dict[str, Shelved]", wanted: str) -> "Shelved | None":

@@ -7,12 +7,16 @@ import streamlit as st
 from steering.controller_recipe import OUTPUTS, UNITS, VARIANT_WORDS, VARIANTS
 from ui import resources, visitor
 from ui.boundary import boundary
-from ui.controller_job import CONTROLLER, controller_recipe, kept_upload
+from ui.controller_job import CONTROLLER, controller_recipe, kept_uploads
 from ui.job_kinds import queue
 from ui.words import plain
 
 FILE = "a file"
 TYPES = ["json", "jsonl", "csv", "tsv", "txt", "parquet"]
+FILE_WORDS = (
+    "With text and label, or in the layouts of AxBench, CAA, Anthropic's evaluations or IBM; of repeng, RepE and "
+    "refusal_direction, whose files have one label each, all of them, the target first."
+)
 DTYPES = ("float32", "bfloat16")
 PAIRS, PHRASES, VECTORS = "mean_difference", "phrases", "vectors"
 DIRECTION_WORDS = {
@@ -36,13 +40,13 @@ def train_controller_form() -> None:
             fields |= _more()
         if st.button("Train", type="primary", icon=":material/play_arrow:", key="steerscope.controllers.train"):
             with boundary("starting the training"):
-                _submit(chosen, {"variant": chosen.pop("variant"), **fields})
+                _submit(chosen, {name: chosen.pop(name) for name in ("variant", "target")} | fields)
 
 
 def _submit(chosen: dict[str, Any], fields: dict[str, Any]) -> None:
     for name in ("prompts", "held_out"):
-        if (given := chosen.pop(f"{name}_file")) is not None:
-            chosen[name] = kept_upload(given.name, given.getvalue())
+        if given := chosen.pop(f"{name}_files"):
+            chosen[name] = kept_uploads([(one.name, one.getvalue()) for one in given])
     queue().submit(
         CONTROLLER.slug, controller_recipe(fields=fields, **chosen), visitor.owner(), f"Controller {chosen['name']}"
     )
@@ -56,11 +60,15 @@ def _prompts() -> dict[str, Any]:
     sets = [FILE, *(one for one in bundled_prompts() if not one.endswith(("_held_out", "_choose")))]
     left, right = st.columns(2)
     prompts = left.selectbox("Prompts", sets, index=len(sets) - 1, key="steerscope.controllers.prompts")
-    given = held_out = None
+    given, held_out, target = None, None, ""
     if prompts == FILE:
-        words = "With text and label, or in the layouts of AxBench, CAA, Anthropic's evaluations or IBM."
-        given = left.file_uploader("Labelled prompts", TYPES, help=words)
-        held_out = right.file_uploader("Prompts held out", TYPES, help="30 % of the others, by lot, without a file.")
+        given = left.file_uploader("Labelled prompts", TYPES, accept_multiple_files=True, help=FILE_WORDS)
+        held_out = right.file_uploader(
+            "Prompts held out", TYPES, accept_multiple_files=True, help="30 % of the others, by lot, without a file."
+        )
+        target = right.text_input(
+            "Target label", placeholder="the first in the file", help="It acts on these prompts, and leaves the rest."
+        )
     else:
         right.caption(f"Measured on {plain(prompts)}_held_out, from templates of its own.")
     return {
@@ -69,8 +77,9 @@ def _prompts() -> dict[str, Any]:
         "dtype": dtype.selectbox("Number format", DTYPES, key="steerscope.controllers.dtype"),
         "prompts": "" if prompts == FILE else prompts,
         "held_out": "",
-        "prompts_file": given,
-        "held_out_file": held_out,
+        "prompts_files": given,
+        "held_out_files": held_out,
+        "target": target,
     }
 
 
@@ -121,7 +130,6 @@ def _direction() -> dict[str, Any]:
 def _more() -> dict[str, Any]:
     first, second, third = st.columns(3)
     return {
-        "target": first.text_input("Target label", help="The first label of the file unless given."),
         "inputs": second.text_input("Blocks to read", help="Such as 2,3; the last third unless given."),
         "layers": third.text_input("Blocks to patch", help="All unless given."),
         "alpha": first.number_input("Strength α", 0.0, 1e4, 0.2, 0.05),

@@ -1,6 +1,6 @@
 """The job that trains a controller and measures it on prompts held out; a stopped one goes on where it was."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,21 @@ CHECKPOINT_S = 10.0
 UPLOADS = "uploads"
 
 
-def kept_upload(name: str, data: bytes) -> str:
-    """Where an uploaded file of prompts is kept, so that a job finds it after a restart."""
+def kept_uploads(files: Sequence[tuple[str, bytes]]) -> str:
+    """Where uploaded files of prompts are kept beside each other, so that a job finds them after a restart.
+
+    The path of the first one: of lists that are labelled by their files' names it is the target.
+    """
     import hashlib
 
     from capture.written_file import replace_file
 
-    folder = home_folder() / UPLOADS / hashlib.sha256(data).hexdigest()[:16]
-    path = folder / Path(name).name
-    replace_file(path, data)
-    return str(path)
+    named = [(Path(name).name, data) for name, data in files]
+    content = [part for name, data in named for part in (name.encode(), hashlib.sha256(data).digest())]
+    folder = home_folder() / UPLOADS / hashlib.sha256(b"".join(content)).hexdigest()[:16]
+    for name, data in named:
+        replace_file(folder / name, data)
+    return str(folder / named[0][0])
 
 
 def controller_recipe(
@@ -42,7 +47,7 @@ def controller_recipe(
         raise UserError(f"A controller called {name!r} is here already.", "Choose another name.")
     recipe = ControllerRecipe(**fields)
     recipe.check()
-    prompt_sets(Path(prompts), Path(held_out) if held_out else None)
+    prompt_sets(Path(prompts), Path(held_out) if held_out else None, recipe.target)
     pair_halves(recipe.pairs)
     return {
         "name": name,

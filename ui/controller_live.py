@@ -88,7 +88,10 @@ def _show(seen: "Look") -> None:
     left, right = st.columns([1, 2], gap="medium")
     with left:
         st.metric("s on this prompt", f"{said.s:+.2f}", help="About 0 leaves the prompt alone, about 1 acts in full.")
-        caption(f"Probability that the prompt is a target: {said.probability:.0%}.")
+        caption(
+            f"Probability that the prompt is a target: {said.probability:.0%}. The network says {said.raw:+.2f}; cut "
+            f"to [0, 1] that is {min(1.0, max(0.0, said.raw)):.2f}."
+        )
         figure = controller_pictures.weights_figure(seen.layers, said.weights)
         st.plotly_chart(figure, key="controller-weights", config={"displayModeBar": False})
         caption("The patch at a block is s · w · α long.")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from ui import controller_pictures as pictures
+from ui.controller_words import blocks_words
 from ui.numbers import say_number
 from ui.words import caption
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 CONFIG = {"displayModeBar": False}
 KNOWN = "labels known"
+LONG_RATIO = 100
 PICTURE_LIMIT = 2
 """How many times the largest budget the picture of doses reaches."""
 
@@ -88,16 +90,11 @@ def budget_rows(
     columns = {"": [str(one["name"]) for one in systems] + ["no steering"]}
     if compared:
         known = {one["name"]: one for one in compared}
-        for title, say in (("reads", _reads), ("AUROC of s", _area)):
-            columns[title] = [say(known[name]) if name in known else "–" for name in columns[""]]
+        columns["reads"] = [blocks_words(known[name]["inputs"]) if name in known else "–" for name in columns[""]]
+        columns["AUROC of s"] = [_area(known[name]) if name in known else "–" for name in columns[""]]
     for n, budget in enumerate(budgets):
         columns[f"KL {budget:g}"] = [_cell(one, n) for one in systems] + ["0"]
     return columns
-
-
-def _reads(one: Mapping[str, Any]) -> str:
-    blocks = [str(name).split(".")[1] for name in one["inputs"] if str(name).count(".") > 1]
-    return f"block{'s' if len(blocks) > 1 else ''} {', '.join(blocks)}"
 
 
 def _area(one: Mapping[str, Any]) -> str:
@@ -121,5 +118,5 @@ def fluency_rows(systems: Sequence[Mapping[str, Any]], budgets: Sequence[float])
 def _ratio(one: Mapping[str, Any], n: int) -> str:
     written, mark = one["written"][n], "" if one["reached"][n] else " *"
     at = written["perplexity_ratio"]
-    said = [say_number(at[name]) for name in ("mean", "low", "high")]
+    said = [f"{at[name]:.2f}" if at[name] < LONG_RATIO else say_number(at[name]) for name in ("mean", "low", "high")]
     return f"× {said[0]} ({said[1]} to {said[2]}){mark} · {written['fluency']:.2f} of 2"

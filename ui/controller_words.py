@@ -24,3 +24,9 @@ def _name(digest: str) -> str:
         return find_shelved("controllers", digest).name
     except UserError:
         return f"{digest[:SHORT]}, not here"
+
+
+def blocks_words(inputs: Any) -> str:
+    """The blocks of the hook points that a controller reads."""
+    names = [str(one).split(".")[1] for one in inputs or () if str(one).count(".") > 1]
+    return f"block{'s' if len(names) > 1 else ''} {', '.join(names)}" if names else "no block"

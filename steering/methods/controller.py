@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from jaxtyping import Float
 from torch import Tensor
 
+from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.intervention import Intervention, Recipe
 from capture.recipe_number import read_number, read_position
@@ -51,7 +52,13 @@ class SteerByController:
         """
         if self.strength == 0:
             return ()
-        _, controller = shelved_controller(self.controller)
+        one, controller = shelved_controller(self.controller)
+        if self.layers != controller.layers:
+            said, true = (", ".join(map(str, layers)) or "none" for layers in (self.layers, controller.layers))
+            raise UserError(
+                f"The recipe says that the controller {one.name} patches blocks {said}; it patches {true}.",
+                "Add the controller anew.",
+            )
         decision = decide(controller, session, prompt, self.output)
         return patches(controller, decision, len(prompt), self.strength, self.unit)
 

@@ -171,6 +171,28 @@ def test_a_controller_is_of_the_bundled_model_and_its_card_has_its_figures(folde
         cells = [f"{at['mean']:+.3f} ({at['low']:+.3f} to {at['high']:+.3f})" for at in one["at_budget"]]
         marks = ["" if reached else " *" for reached in one["reached"]]
         assert f"| {one['name']} | {' | '.join(a + b for a, b in zip(cells, marks, strict=True))} |" in card
+        ratios = [at["perplexity_ratio"] for at in one["written"]]
+        cells = [f"× {at['mean']:.2f} ({at['low']:.2f} to {at['high']:.2f})" for at in ratios]
+        row = " | ".join(a + b for a, b in zip(cells, marks, strict=True))
+        assert f"| {one['name']} | {row} | {one['written'][-1]['fluency']:.2f} |" in card
+
+
+def test_the_card_of_controllers_has_the_papers_setting_beside_what_ships() -> None:
+    """Three variants that read blocks 2, 3, 4, and the same three that read the last third."""
+    scores = json.loads((DATA / "controllers" / "cheer-up" / "manifest.json").read_text())["scores"]
+    card = (DATA / "controllers" / "README.md").read_text()
+    read = {one["name"]: [name.split(".")[1] for name in one["inputs"]] for one in scores["compared"]}
+    assert read == {
+        f"{variant}{end}": blocks
+        for end, blocks in (("", ["2", "3", "4"]), ("-last-third", ["4"]))
+        for variant in ("paper", "fixed", "trained")
+    }
+    for one in scores["compared"]:
+        area, blocks = one["auroc_interval"], ", ".join(read[one["name"]])
+        figures = (
+            f"{area['mean']:.3f} ({area['low']:.3f} to {area['high']:.3f}) | {one['ece']:.3f} | {one['brier']:.3f}"
+        )
+        assert f"| {one['name']} | block{'s' if len(read[one['name']]) > 1 else ''} {blocks} | {figures} |" in card
 
 
 def test_a_controller_ships() -> None:

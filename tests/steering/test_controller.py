@@ -195,6 +195,11 @@ def test_a_controller_of_another_model_is_refused(change, tiny_session):
         tiny_session.generate(PROMPT, 2, interventions=[change])
 
 
+def test_a_recipe_that_speaks_of_other_layers_than_its_controller_is_refused(change):
+    with pytest.raises(UserError, match="patches blocks 0, 1; it patches 0, 1, 2"):
+        replace(change, layers=(0, 1)).bound_to(session(), PROMPT)
+
+
 def test_a_controller_that_nobody_has_here_is_refused():
     with pytest.raises(UserError, match="None of the controllers on the shelf"):
         SteerByController("f" * 32, (0,)).bound_to(session(), PROMPT)

@@ -36,6 +36,7 @@ TRAIN = "controller train prompts.jsonl --held-out held.jsonl --pairs pairs.json
 
 def test_a_controller_is_trained_scored_listed_asked_and_carried(run, tmp_path):
     printed = run(f"{TRAIN} --out mine --shelve")
+    assert "6 prompts labelled 'up' to act on, 6 others" in printed
     assert "AUROC of s" in printed
     assert "On the shelf as mine" in printed
     assert "mine (" in run("controller list")
@@ -53,3 +54,10 @@ def test_variants_are_compared_in_one_table(run, tmp_path):
     assert "constant" in printed
     names = [one["name"] for one in json.loads((tmp_path / "paper" / "manifest.json").read_text())["scores"]["systems"]]
     assert names == ["paper", "fixed", "constant", "CAST", "labels known"]
+
+
+def test_what_cannot_be_measured_is_refused_before_it_is_trained(run, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*TRAIN.split(), "--pairs=", "--out", "mine"])
+    assert (ended.value.code, (tmp_path / "mine").exists()) == (2, False)
+    assert "Effects are measured on contrast pairs" in capsys.readouterr().err

@@ -170,6 +170,41 @@ def test_a_split_holds_out_a_share_of_every_label_and_no_prompt_twice():
     assert not {one.text for one in learnt.examples} & {one.text for one in held_out.examples}
     assert sum(one.label == "up" for one in held_out.examples) == 7
     assert isinstance(learnt, Contrast)
+    assert held_out.title == "planted, held out"
+
+
+def test_of_a_small_set_four_of_each_kind_are_held_out_and_of_a_smaller_one_none():
+    learnt, held_out = split(contrast(8))
+    assert [sum(one.label == "up" for one in some.examples) for some in (learnt, held_out)] == [4, 4]
+    with pytest.raises(UserError, match="at least 8 prompts to act on and 8 others where some of them are held out"):
+        split(contrast(7))
+    rows = [Example(f"the cat {n}", "ab"[n > 0]) for n in range(80)]
+    with pytest.raises(UserError, match="has 1 labelled 'a' and 79 others"):
+        split(contrast_of("few", ("a", "b"), rows, False))
+
+
+def test_no_prompt_falls_into_both_halves_and_none_has_two_labels_in_them():
+    rows = [Example(f"the cat {n % 20}", "ab"[n % 2]) for n in range(60)]
+    learnt, held_out = split(contrast_of("thrice", ("a", "b"), rows, False))
+    assert not {one.text for one in learnt.examples} & {one.text for one in held_out.examples}
+    assert len(learnt.examples) + len(held_out.examples) == 20
+    with pytest.raises(UserError, match="'the cat 3' is labelled 'a' and not"):
+        split(contrast_of("both", ("a", "b"), [*rows, Example("the cat 3", "a")], False))
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(UserError, match="cannot be a folder"):
+        train_controller(Run(session(), prompts(), SHORT, tmp_path / "taken"))
+
+
+def test_a_training_that_fails_before_its_first_checkpoint_says_so(tmp_path, monkeypatch):
+    from steering import controller_training
+
+    monkeypatch.setattr(controller_training, "paper_loss", lambda target, other: target.sum() * math.nan)
+    with pytest.raises(UserError, match="it had no good weights to keep yet"):
+        train_controller(Run(session(), prompts(), SHORT, tmp_path))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -186,6 +221,7 @@ def test_a_split_holds_out_a_share_of_every_label_and_no_prompt_twice():
         ({"direction": "vectors"}, "No folder of vectors"),
         ({"inputs": "2,9"}, "Layer 9 does not exist"),
         ({"layers": "one"}, "given as 1,2 or 1-3"),
+        ({"layers": "2-1"}, "'2-1' names none"),
         ({"direction": "mean_difference"}, "needs contrast pairs"),
         ({"variant": "trained"}, "wanted halves of contrast pairs"),
     ],

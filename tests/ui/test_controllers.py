@@ -12,13 +12,14 @@ from analysis.link import CODE_FIELD
 from analysis.spec import Spec, from_code, to_code
 from capture.errors import UserError
 from steering.controller_folder import FILES, write_controller
+from steering.prompt_file import read_prompts
 from steering.shelf import find_shelved, shelved
 from tests.steering.planted import planted_pairs
 from tests.steering.planted_controller import contrast, made, session
 from ui import resources
 from ui.changes import change_words
 from ui.controller_choice import about, import_zip
-from ui.controller_job import CONTROLLER, controller_recipe, kept_upload
+from ui.controller_job import CONTROLLER, controller_recipe, kept_uploads
 from ui.controller_pictures import dose_figure, prompts_figure, reliability_figure
 from ui.controller_scores import budget_rows, fluency_rows
 
@@ -175,7 +176,7 @@ def files(tmp_path) -> tuple[str, str, str]:
     found = []
     for name, seed in (("prompts.json", 1), ("held.json", 9)):
         rows = [{"text": one.text, "label": one.label} for one in contrast(6, seed=seed).examples]
-        found.append(kept_upload(name, json.dumps({"labels": ["up", "down"], "texts": rows}).encode()))
+        found.append(kept_uploads([(name, json.dumps({"labels": ["up", "down"], "texts": rows}).encode())]))
     pairs = [{"positive": a.text, "negative": b.text} for a, b in planted_pairs(6).pairs]
     (tmp_path / "pairs.json").write_text(json.dumps(pairs), "utf-8")
     return (*found, str(tmp_path / "pairs.json"))
@@ -192,6 +193,15 @@ def test_a_job_trains_measures_and_shelves_a_controller(tmp_path):
     assert "acts on prompts labelled 'up'" in about(one)
     with pytest.raises(UserError, match="'mine' is here already"):
         controller_recipe("mine", "stories", "float32", prompts, held_out, FIELDS)
+
+
+def test_files_of_one_label_each_are_kept_beside_each_other_the_target_first():
+    """Such as repeng's lists; the place is told by names and contents, so that a job finds it again."""
+    files = [(f"{name}.json", json.dumps([f"{name} {n}" for n in range(4)]).encode()) for name in ("joy", "anger")]
+    path = kept_uploads(files)
+    assert read_prompts(Path(path)).labels == ("joy", "anger")
+    assert kept_uploads(files) == path != kept_uploads(files[::-1])
+    assert kept_uploads([("../../up.json", b"[]")]).endswith("/up.json")
 
 
 def test_what_cannot_be_trained_is_refused_before_the_queue(tmp_path):
@@ -218,7 +228,7 @@ def test_pictures_hold_the_numbers_of_the_scores():
     rows = budget_rows([SYSTEM], [0.02, 0.05], SCORES["compared"])
     assert rows["KL 0.05"] == ["+0.200 (+0.100 to +0.300) *", "0"]
     assert (rows["reads"], rows["AUROC of s"]) == (["block 2", "–"], ["0.200 (0.100 to 0.300)", "–"])
-    assert fluency_rows([SYSTEM], [0.02, 0.05])["KL 0.05"] == ["× 0.2 (0.1 to 0.3) * · 1.50 of 2"]
+    assert fluency_rows([SYSTEM], [0.02, 0.05])["KL 0.05"] == ["× 0.20 (0.10 to 0.30) * · 1.50 of 2"]
 
 
 def test_a_controller_among_the_changes_is_told_by_its_name(tmp_path):

@@ -25,6 +25,32 @@ HOW_TO_READ = (
     "proxies. After Hegazy et al. 2025 (Guiding Giants), arXiv 2505.20309."
 )
 
+DIFFERENCES = {
+    "": ["loss on s", "s that acts", "direction", "blocks read", "layer weights"],
+    "the paper says": [
+        "squared error",
+        "as the network says it",
+        "phrases, in the unembedding",
+        "the last third",
+        "learnt",
+    ],
+    "its code does": [
+        "cross-entropy of a logit",
+        "the raw logit: below 0 it steers the other way",
+        "phrases, in the input embedding",
+        "the last four, so that in effect one block is patched",
+        "no loss reaches them; their mean is .509 in the paper",
+    ],
+    "here": [
+        "squared error; loss bce is the other",
+        "raw, clamp or sigmoid; the raw and the cut s are shown",
+        "that, or a mean difference, or saved vectors",
+        "the last third unless others are named; all blocks chosen are patched, on every later token",
+        "left as they are (paper), held at ½ (fixed), or trained through the frozen model (trained, a loss of ours)",
+    ],
+}
+"""Where Guiding Giants and its code disagree, and what is done here."""
+
 
 def draw(context: "Context") -> None:
     """The chosen controller on a prompt, its scores, and the form that trains another."""
@@ -44,3 +70,5 @@ def draw(context: "Context") -> None:
         train_controller_form()
     with st.expander("How to read this"):
         caption(HOW_TO_READ)
+    with st.expander("Where the paper and its code differ"):
+        st.table(DIFFERENCES, hide_index=True)
