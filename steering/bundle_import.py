@@ -28,6 +28,7 @@ from steering import carried, shelf
 from steering.controller_folder import read_controller
 from steering.hypernetwork_folder import read_hypernetwork
 from steering.recipe_file import named_recipe
+from steering.recipe_sweeps import read_sweeps
 from steering.shelf import Shelved, put_on_shelf
 from steering.vector_folder import MANIFEST, read_vectors
 
@@ -73,6 +74,7 @@ def import_bundle(folder: Path, name: str) -> Imported:
     files = checked_files(folder)
     if RECIPE not in files:
         raise UserError(f"This bundle has no {RECIPE}.", "Get the whole folder again.")
+    read_sweeps(read_config(folder / MANIFEST))
     with tempfile.TemporaryDirectory() as made:
         place = Path(made) / "bundle"
         for file in (MANIFEST, *files):

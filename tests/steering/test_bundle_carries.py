@@ -259,3 +259,22 @@ def test_a_sweep_is_found_at_another_strength_and_name_and_at_no_other_vector(tu
         assert sweeps(store, [other]) == ()
     assert sweeps(store, [recipe, AddDirection(AT, (1.0,) * 32).recipe()]) == ()
     assert sweeps(None, [recipe]) == ()
+
+
+def test_a_recipe_keeps_its_sweep_on_another_machine(tuned, tmp_path, home):
+    store, asked, _ = tuned
+    bundle = make_bundle(planted_speaker(), [Step.from_recipe(asked.recipe[0])], "b", sweeps(store, asked.recipe))
+    write_bundle(bundle, tmp_path / "b")
+    home("there")
+    import_any(tmp_path / "b")
+    again = named_recipe("b")
+    assert bundle_zip(make_bundle(planted_speaker(), again.interventions, "b", again.sweeps)) == bundle_zip(bundle)
+
+
+@pytest.mark.parametrize("broken", [3, "x", [3], [{}], [{"unit": 1}], {"a": 1}, [None]])
+def test_a_sweep_of_a_stranger_that_cannot_be_read_is_refused(broken, tiny_session, tmp_path):
+    write_bundle(make_bundle(tiny_session, [controller_step(tiny_session, tmp_path)]), tmp_path / "b")
+    path = tmp_path / "b" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"recipe_scores": broken}))
+    with pytest.raises(UserError, match="The sweeps in the manifest cannot be read"):
+        import_any(tmp_path / "b")
