@@ -23,7 +23,7 @@ from capture.errors import UserError
 from capture.home import home_folder
 from sae import shelf as sae_shelf
 from sae.library import load_sae
-from sae.tensor_file import read_config
+from sae.tensor_file import check_directory, read_config
 from steering import carried, shelf
 from steering.controller_folder import read_controller
 from steering.hypernetwork_folder import read_hypernetwork
@@ -117,6 +117,7 @@ def unpack(path: Path, folder: Path) -> None:
     Raises UserError for what is no such ZIP, has a name that leads elsewhere, or unpacks to more than MAX_BYTES.
     """
     try:
+        check_directory(path)
         with zipfile.ZipFile(path) as archive:
             parts = {one.filename: one for one in archive.infolist() if not one.is_dir()}
             home = _home(parts)

@@ -66,7 +66,8 @@ def recipe_sweeps(
     """The sweeps of this recipe on this model, in plain JSON; those with pairs first, then those of most points."""
     found = list(_sweeps(store, recipe, fingerprint, dtype)) if store is not None else []
     found.sort(key=lambda one: (one.plan.contrast is None, -len(one.tuning.doses)))
-    return tuple(one.to_json() for one in found[:MOST])
+    spelled = (one.to_json() for one in found)
+    return tuple(one for one in spelled if _is_finite(one))[:MOST]
 
 
 def sweep_words(found: Mapping[str, Any]) -> str:
@@ -96,6 +97,14 @@ def read_sweeps(manifest: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
         raise UserError(
             f"The sweeps in the manifest cannot be read: {repr(error)[:120]}.", "Take `recipe_scores` out of it."
         ) from error
+
+
+def _is_finite(found: Mapping[str, Any]) -> bool:
+    """Whether another machine will read it: a model that broke under a strength has losses that are no number."""
+    try:
+        return bool(read_sweeps({"recipe_scores": [found]}))
+    except UserError:
+        return False
 
 
 def _sweeps(store: ActivationStore, recipe: Sequence[Recipe], fingerprint: str, dtype: str) -> Iterator[RecipeSweep]:
