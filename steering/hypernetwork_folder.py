@@ -110,8 +110,9 @@ def read_hypernetwork(folder: Path) -> TrainedHypernetwork:
         raise UserError(
             f"{MANIFEST} must be of a hypernetwork, version {SCHEMA_VERSION}; it is of {said}.", "Name another folder."
         )
-    tensors = read_tensors(folder / WEIGHTS)
-    if hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() != manifest.get("checksums", {}).get(WEIGHTS):
+    tensors, checksums = read_tensors(folder / WEIGHTS), manifest.get("checksums")
+    wanted = checksums.get(WEIGHTS) if isinstance(checksums, Mapping) else None
+    if hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest() != wanted:
         raise UserError(f"{WEIGHTS} is not the file that its manifest speaks of.", "Get the whole folder again.")
     if not all(torch.isfinite(one).all() for one in tensors.values()):
         raise UserError(f"{WEIGHTS} has entries that are not finite.", "Train it again.")
