@@ -67,7 +67,7 @@ def read_controller(folder: Path) -> Controller:
         raise UserError(f"{WEIGHTS} is not the file that its manifest speaks of.", "Get the whole folder again.")
     try:
         return _checked(manifest, tensors)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(
             f"The controller in {folder.name} cannot be read: {repr(error)[:160]}.", "Get it again."
         ) from error
