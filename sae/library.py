@@ -26,7 +26,12 @@ def load_sae(path: Path, d_in: int | None = None, hook_point: str = "") -> Autoe
     Raises UserError for a layout that is not known, a damaged file, and an SAE that reads another width than `d_in` or
     another hook point than `hook_point`, where those are given.
     """
-    sae = _read(path)
+    try:
+        sae = _read(path)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise UserError(
+            f"The SAE in {path.name} cannot be read: {str(error)[:120]}.", "Get its folder again."
+        ) from error
     if d_in is not None and sae.facts.d_in != d_in:
         raise UserError(
             f"This SAE reads activations of {sae.facts.d_in:,} numbers, and this model's have {d_in:,}.",

@@ -30,7 +30,6 @@ from steering.fitted import Fitted
 from steering.fitting import tokenizer_digest
 from steering.folding import Folded, as_output, fold, step_title, summed
 from steering.methods.hypernetwork import spoken
-from steering.recipe_sweeps import RecipeSweep
 from steering.script_steps import script_of
 from steering.vector_file import VectorFile, formats
 from steering.vector_folder import MANIFEST, VECTORS, vector_manifest
@@ -59,9 +58,12 @@ class Bundle:
 
 
 def make_bundle(
-    session: ModelSession, interventions: Sequence[Intervention], name: str = "", sweeps: Sequence[RecipeSweep] = ()
+    session: ModelSession,
+    interventions: Sequence[Intervention],
+    name: str = "",
+    sweeps: Sequence[Mapping[str, Any]] = (),
 ) -> Bundle:
-    """The bundle of a recipe for the model of the session, with the sweeps of this very recipe.
+    """The bundle of a recipe for the model of the session, with the sweeps of this very recipe in plain JSON.
 
     Raises UserError for an empty recipe, a hook point that the model does not have, a vector of another width, and a
     controller, hypernetwork or SAE that is not on the shelf.
@@ -88,7 +90,7 @@ def make_bundle(
     files |= {f"{one.folder}/{file}": path.read_bytes() for one in carried for file, path in one.files.items()}
     manifest = _manifest(session, interventions, rows, found, files[VECTORS]) | {
         "carried": [one.to_json() for one in carried],
-        "recipe_scores": [one.to_json() for one in sweeps],
+        "recipe_scores": [dict(one) for one in sweeps],
         "warnings": list(warnings),
     }
     files[README] = readme(found, manifest, {kind: sorted(one) for kind, one in by_format.items()}).encode()

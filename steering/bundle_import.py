@@ -23,11 +23,12 @@ from capture.errors import UserError
 from capture.home import home_folder
 from sae import shelf as sae_shelf
 from sae.library import load_sae
-from sae.tensor_file import read_config
+from sae.tensor_file import check_directory, read_config
 from steering import carried, shelf
 from steering.controller_folder import read_controller
 from steering.hypernetwork_folder import read_hypernetwork
 from steering.recipe_file import named_recipe
+from steering.recipe_sweeps import read_sweeps
 from steering.shelf import Shelved, put_on_shelf
 from steering.vector_folder import MANIFEST, read_vectors
 
@@ -73,6 +74,7 @@ def import_bundle(folder: Path, name: str) -> Imported:
     files = checked_files(folder)
     if RECIPE not in files:
         raise UserError(f"This bundle has no {RECIPE}.", "Get the whole folder again.")
+    read_sweeps(read_config(folder / MANIFEST))
     with tempfile.TemporaryDirectory() as made:
         place = Path(made) / "bundle"
         for file in (MANIFEST, *files):
@@ -115,6 +117,7 @@ def unpack(path: Path, folder: Path) -> None:
     Raises UserError for what is no such ZIP, has a name that leads elsewhere, or unpacks to more than MAX_BYTES.
     """
     try:
+        check_directory(path)
         with zipfile.ZipFile(path) as archive:
             parts = {one.filename: one for one in archive.infolist() if not one.is_dir()}
             home = _home(parts)

@@ -105,8 +105,9 @@ HOLDS = {
 SWEEP = """\
 ## What it does, measured
 
-A sweep over the strength of {tuned}, of this very recipe on {model}. Every number is a proxy. Knee: {knee}, within a KL
-of {budget:g} nats a token on the half that chose: {halves}. The recipe stands at {standing}.
+A sweep over the strength of {tuned}, of this very recipe on {model}. Every number is a proxy. Knee: {knee}, within a
+KL of {budget:g} nats a token on the half that chose ({chose}). The table is of the other half ({reported}), with the
+middle 95 % of a bootstrap. The recipe stands at {standing}.{pairs}
 """
 
 
@@ -159,17 +160,18 @@ def _carried(things: Sequence[Mapping[str, Any]]) -> str:
 def _sweep(found: Mapping[str, Any], model: str) -> str:
     """The dose-response of the recipe, where a sweep measured it."""
     knee, pairs, prompts = found["knee"], found["pairs"], found["prompts"]
-    counted = f"{prompts['n_choosing']:,} prompts chose, {prompts['n_reported']:,} are reported"
+    counted = {which: f"{prompts[which]:,} prompts" for which in ("n_choosing", "n_reported")}
     if pairs is not None:
-        counted = (
-            f"{pairs['n_choosing']:,} pairs of {pairs['title']!r} and {counted}, with {pairs['n_reported']:,} pairs"
-        )
+        counted = {which: f"{pairs[which]:,} pairs and {words}" for which, words in counted.items()}
+    on = "" if pairs is None else f" Pairs: {pairs['title']!r} ({pairs['digest']})."
     words = SWEEP.format(
         tuned=found["tuned"],
         model=model,
         knee="none" if knee is None else _point(knee, found["unit"]),
         budget=found["kl_budget"],
-        halves=counted,
+        chose=counted["n_choosing"],
+        reported=counted["n_reported"],
+        pairs=on,
         standing=_point(found["standing"], found["unit"]),
     )
     return words + "".join(_rows(found["doses"], found["unit"]))

@@ -63,7 +63,7 @@ def read_controller(folder: Path) -> Controller:
     tensors = read_checked_tensors(folder, WEIGHTS, manifest)
     try:
         return _checked(manifest, tensors)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(
             f"The controller in {folder.name} cannot be read: {repr(error)[:160]}.", "Get it again."
         ) from error

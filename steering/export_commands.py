@@ -32,21 +32,21 @@ def export(
     from capture.models import load_session
     from steering.bundle import make_bundle, write_bundle
     from steering.recipe_file import named_recipe
-    from steering.recipe_sweeps import recipe_sweeps
+    from steering.recipe_sweeps import recipe_sweeps, sweep_words
     from steering.tune_commands import kept_store
 
     found = named_recipe(recipe)
     session = load_session(model or found.model or "stories")
     with kept_store("The scores of its sweeps are not looked up.") as store:
         spelled = [one.recipe() for one in found.interventions]
-        sweeps = recipe_sweeps(store, spelled, session.fingerprint, session.dtype)
+        sweeps = recipe_sweeps(store, spelled, session.fingerprint, session.dtype) or found.sweeps
     made = make_bundle(session, found.interventions, name, sweeps)
     for words in made.warnings:
         typer.echo(f"Note: {words}")
     for one in made.carried:
         typer.echo(f"Carries {one.words()}")
     for sweep in sweeps:
-        typer.echo(f"Scores of {sweep.words()}")
+        typer.echo(f"Scores of {sweep_words(sweep)}")
     typer.echo(f"{made.n_bytes / 1e6:.2f} MB in {len(made.files)} files, to {bundle}")
     write_bundle(made, bundle)
     typer.echo(f"{len(made.files)} files written to {bundle}: {', '.join(made.files)}")

@@ -26,6 +26,7 @@ VERSIONS = (2, 3)
 MAX_TENSORS = 4_096
 MAX_KEYS = 1_024
 MAX_TEXT_BYTES = 65_536
+MAX_TEXTS = 1_000_000
 MAX_DIMS = 4
 F32 = 0
 INT32, STRING, ARRAY = 5, 8, 9
@@ -88,8 +89,13 @@ class _Walk:
         size = struct.calcsize(_SCALARS[inner]) if inner in _SCALARS else 8
         if n * size > len(self.data) - self.place:
             raise ValueError(f"it says that it has an array of {n:,} values, which its size does not allow")
-        for _ in range(n):
-            self.value_of(inner, is_inner=True)
+        if inner in _SCALARS:
+            self.place += n * size
+        elif n > MAX_TEXTS:
+            raise ValueError(f"it has an array of {n:,} texts")
+        else:
+            for _ in range(n):
+                self.value_of(inner, is_inner=True)
         return Value(kind, None)
 
 

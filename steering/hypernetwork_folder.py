@@ -120,7 +120,7 @@ def read_hypernetwork(folder: Path) -> TrainedHypernetwork:
         raise UserError(f"{WEIGHTS} has entries that are not finite.", "Train it again.")
     try:
         return _made(manifest, tensors)
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError) as error:
         raise UserError(f"{MANIFEST} cannot be read: {str(error)[:160]}.", "Get the whole folder again.") from error
 
 

@@ -217,7 +217,7 @@ def check_scores(scores: Any) -> None:
             numbers += [middle(dose[name]) for name in ("kl", "perplexity_ratio")]
             numbers += [read_number(dose["concept"][name]) for name in ("mean", "low", "high")]
             numbers += [read_number(one) for one in (dose["null_random"], dose["null_shuffled"]) if one is not None]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(
             f"The scores in {MANIFEST} cannot be read: {repr(error)[:120]}.", "Take `scores` out of it, or score again."
         ) from error

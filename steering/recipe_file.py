@@ -25,6 +25,8 @@ class NamedRecipe:
     interventions: tuple[Intervention, ...]
     name: str
     model: str = ""
+    sweeps: tuple[Mapping[str, Any], ...] = ()
+    """Sweeps that came with it in a bundle, in plain JSON."""
 
 
 def named_recipe(words: str) -> NamedRecipe:
@@ -37,7 +39,9 @@ def named_recipe(words: str) -> NamedRecipe:
         return _of_file(path)
     for one in shelved("recipes"):
         if one.is_called(words):
-            return replace(_of_file(one.folder / RECIPE), name=one.name)
+            from steering.recipe_sweeps import read_sweeps
+
+            return replace(_of_file(one.folder / RECIPE), name=one.name, sweeps=read_sweeps(one.manifest))
     for one in shelved("vectors"):
         if one.is_called(words):
             from steering.shelf_step import step_from_shelf

@@ -6,12 +6,13 @@ all is equal but the strength and the layer of what was tuned, which are what th
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from capture.errors import UserError
 from capture.intervention import Recipe
+from capture.recipe_number import read_number
 from capture.store import ActivationStore
 from capture.store_tuning import plans_of
 from steering.tune_plan import Point, TunePlan
@@ -28,13 +29,6 @@ class RecipeSweep:
     plan: TunePlan
     tuning: Tuning
     standing: Point
-
-    def words(self) -> str:
-        """What was tuned on what, how many points there are, and what they chose."""
-        plan, found = self.plan, self.tuning
-        pairs = "without pairs" if plan.contrast is None else f"on {plan.contrast.title!r}"
-        knee = "no knee" if found.knee is None else f"knee {found.knee.strength:g}"
-        return f"a sweep of {self.tuned}, {pairs}: {len(found.doses):,} points, {knee} ({plan.unit})"
 
     @property
     def tuned(self) -> str:
@@ -68,11 +62,49 @@ class RecipeSweep:
 
 def recipe_sweeps(
     store: ActivationStore | None, recipe: Sequence[Recipe], fingerprint: str, dtype: str
-) -> tuple[RecipeSweep, ...]:
-    """The sweeps of this recipe on this model; those with pairs first, then those with the most points."""
+) -> tuple[dict[str, Any], ...]:
+    """The sweeps of this recipe on this model, in plain JSON; those with pairs first, then those of most points."""
     found = list(_sweeps(store, recipe, fingerprint, dtype)) if store is not None else []
     found.sort(key=lambda one: (one.plan.contrast is None, -len(one.tuning.doses)))
-    return tuple(found[:MOST])
+    spelled = (one.to_json() for one in found)
+    return tuple(one for one in spelled if _is_finite(one))[:MOST]
+
+
+def sweep_words(found: Mapping[str, Any]) -> str:
+    """What a sweep tuned on what, how many points it has, and what they chose."""
+    pairs = "without pairs" if found["pairs"] is None else f"on {found['pairs']['title']!r}"
+    knee = "no knee" if found["knee"] is None else f"knee {found['knee']['strength']:g}"
+    return f"a sweep of {found['tuned']}, {pairs}: {len(found['doses']):,} points, {knee} ({found['unit']})"
+
+
+def read_sweeps(manifest: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    """The sweeps in the manifest of a bundle; raises UserError for what is none that was written here."""
+    given = manifest.get("recipe_scores", [])
+    try:
+        for one in given:
+            sweep_words(one)
+            parts = [one["prompts"], *([] if one["pairs"] is None else [one["pairs"]])]
+            numbers = [part[name] for part in parts for name in ("n_choosing", "n_reported")]
+            numbers += [one["kl_budget"], one["standing"]["strength"]]
+            for dose in (*one["doses"], *([] if one["knee"] is None else [one["knee"]])):
+                numbers += [dose["strength"], *([] if dose["layer"] is None else [dose["layer"]])]
+                spreads = [dose["kl"], dose["perplexity_ratio"], *([dose["concept"]] if dose["concept"] else [])]
+                numbers += [spread[name] for spread in spreads for name in ("mean", "low", "high")]
+            for number in numbers:
+                read_number(number)
+        return tuple(dict(one) for one in given)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"The sweeps in the manifest cannot be read: {repr(error)[:120]}.", "Take `recipe_scores` out of it."
+        ) from error
+
+
+def _is_finite(found: Mapping[str, Any]) -> bool:
+    """Whether another machine will read it: a model that broke under a strength has losses that are no number."""
+    try:
+        return bool(read_sweeps({"recipe_scores": [found]}))
+    except UserError:
+        return False
 
 
 def _sweeps(store: ActivationStore, recipe: Sequence[Recipe], fingerprint: str, dtype: str) -> Iterator[RecipeSweep]:

@@ -70,7 +70,7 @@ def read_vectors(folder: Path) -> Fitted:
         norms = {HookPoint.parse(name): read_number(norm) for name, norm in manifest["mean_norms"].items()}
         extra = {key.removeprefix(EXTRA): one for key, one in tensors.items() if key.startswith(EXTRA)}
         return Fitted(str(manifest["method"]), vectors, norms, dict(manifest["facts"]), extra)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{MANIFEST} cannot be read: {repr(error)[:160]}.", "Get the whole folder again.") from error
 
 

@@ -1,7 +1,7 @@
 """Export of the lab's recipe: one archive for other tools, with what they cannot say beside the button."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -13,7 +13,6 @@ from ui.words import plain, shortened
 
 if TYPE_CHECKING:
     from steering.bundle import Bundle
-    from steering.recipe_sweeps import RecipeSweep
 
 NOTHING = "The recipe has no changes yet: add one, and it can be exported."
 MAX_NAME = 60
@@ -38,11 +37,11 @@ def _offer(asked: Spec) -> None:
     )
     name = st.text_input("Name", placeholder="the first step's", max_chars=MAX_NAME, key="steerscope.bundle.name")
     with st.spinner("Making the bundle"):
-        sweeps = _sweeps(asked)
+        sweeps = sweeps_for(asked)
         made = _made(asked, (name or "").strip(), sweeps)
     draw_losses(made.warnings)
     draw_carried(made)
-    _draw_sweeps(sweeps)
+    draw_sweeps(sweeps)
     draw_download(made)
     st.caption(
         "With its recipe.json: `python cli.py export recipe.json --bundle FOLDER` writes it again, "
@@ -51,7 +50,7 @@ def _offer(asked: Spec) -> None:
     )
 
 
-def _made(asked: Spec, name: str, sweeps: "Sequence[RecipeSweep]" = ()) -> "Bundle":
+def _made(asked: Spec, name: str, sweeps: Sequence[Mapping[str, Any]] = ()) -> "Bundle":
     from capture.intervention import operator_from_recipe
     from steering.bundle import make_bundle
 
@@ -59,7 +58,7 @@ def _made(asked: Spec, name: str, sweeps: "Sequence[RecipeSweep]" = ()) -> "Bund
     return make_bundle(resources.load(asked.model, asked.dtype), recipe, name, sweeps)
 
 
-def _sweeps(asked: Spec) -> "tuple[RecipeSweep, ...]":
+def sweeps_for(asked: Spec) -> tuple[Mapping[str, Any], ...]:
     """The sweeps of this very recipe that the store has."""
     from steering.recipe_sweeps import recipe_sweeps
 
@@ -67,7 +66,7 @@ def _sweeps(asked: Spec) -> "tuple[RecipeSweep, ...]":
     return recipe_sweeps(resources.store(), asked.interventions, session.fingerprint, session.dtype)
 
 
-def _draw_sweeps(sweeps: "Sequence[RecipeSweep]") -> None:
+def draw_sweeps(sweeps: Sequence[Mapping[str, Any]]) -> None:
     """Whose scores go into the manifest."""
     if not sweeps:
         st.caption(

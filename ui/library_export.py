@@ -8,7 +8,7 @@ from analysis.spec import Spec
 from capture.errors import UserError
 from ui import resources
 from ui.boundary import boundary
-from ui.lab_export import draw_carried, draw_download, draw_losses, file_stem
+from ui.lab_export import draw_carried, draw_download, draw_losses, draw_sweeps, file_stem
 from ui.numbers import say_bytes
 from ui.words import plain
 
@@ -52,9 +52,10 @@ def _recipe(one: "Shelved", asked: Spec) -> None:
 
     found = named_recipe(one.digest)
     session = resources.load(found.model or asked.model, asked.dtype)
-    made = make_bundle(session, found.interventions, one.name)
+    made = make_bundle(session, found.interventions, one.name, found.sweeps)
     draw_losses(made.warnings)
     draw_carried(made)
+    draw_sweeps(found.sweeps)
     draw_download(made)
 
 

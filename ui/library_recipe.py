@@ -61,7 +61,7 @@ def sweep_figures(found: Mapping[str, Any]) -> "tuple[Figure, ...]":
     layer = (found["knee"] or standing)["layer"]
     doses = [one for one in found["doses"] if one["layer"] == layer] or list(found["doses"])
     x = [float(one["strength"]) for one in doses]
-    marks = [Mark("x", float(standing["strength"]), "recipe")]
+    marks = [Mark("x", float(standing["strength"]), "recipe", "top right")]
     shown = []
     if all(one["concept"] for one in doses):
         spread = {name: [float(one["concept"][name]) for one in doses] for name in ("mean", "low", "high")}

@@ -182,8 +182,8 @@ def _normalisation(config: Mapping[str, Any]) -> str:
     way = str(config.get("normalize_activations") or "none")
     if way not in NORMALISATION_OF or config.get("reshape_activations", "none") not in ("none", None):
         raise UserError(
-            f"This SAE normalises by {way[:40]!r} and reshapes by {config.get('reshape_activations')!r}, which is not "
-            "read here.",
+            f"This SAE normalises by {way[:40]!r} and reshapes by "
+            f"{str(config.get('reshape_activations'))[:40]!r}, which is not read here.",
             f"Known are {', '.join(NORMALISATION_OF)}, without reshaping.",
         )
     return NORMALISATION_OF[way]

@@ -161,12 +161,12 @@ def test_weights_that_are_not_finite_or_do_not_fit_are_refused(tmp_path):
         load_sae(a_folder(tmp_path, b_enc=torch.zeros(3)))
 
 
-@pytest.mark.parametrize("k", [0, D_SAE + 1, None])
+@pytest.mark.parametrize("k", [0, D_SAE + 1, None, float("nan"), float("inf")])
 def test_a_k_that_cannot_be_is_refused(k, tmp_path):
     folder = a_folder(tmp_path)
     config = json.loads((folder / "cfg.json").read_text()) | {"k": k}
     (folder / "cfg.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match="k must be from 1"):
+    with pytest.raises(UserError, match=r"k must be from 1|cannot convert float"):
         load_sae(folder)
 
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from dataclasses import replace
+from unittest import mock
 
 import pytest
 import torch
@@ -14,7 +16,6 @@ from capture.store import ActivationStore
 from sae import shelf as sae_shelf
 from steering import apply_steering
 from steering.bundle import bundle_zip, make_bundle, write_bundle
-from steering.carried import Carried
 from steering.controller_folder import write_controller
 from steering.fitted import Fitted
 from steering.importing import import_any
@@ -27,7 +28,7 @@ from steering.recipe import Step
 from steering.recipe_file import named_recipe
 from steering.recipe_sweeps import recipe_sweeps
 from steering.sentence_vector import load_hypernetwork, sentence_vector
-from steering.shelf import put_on_shelf, shelved
+from steering.shelf import find_shelved, put_on_shelf, shelved
 from steering.shelf_step import step_from_shelf
 from steering.token_scope import TokenScope
 from steering.tuning import tune
@@ -154,6 +155,15 @@ def test_a_sentences_vector_is_in_the_vector_files_and_its_words_in_the_manifest
     assert f"from the sentence '{SENTENCE}'" in bundle.files["README.md"].decode()
 
 
+def test_a_step_made_of_a_sentence_brings_the_network_that_made_it(tiny_session, tmp_path):
+    digest = shelve_hypernetwork(tiny_session, tmp_path, "words", "no_context")
+    vector = AddDirection(AT, (1.0,) * 32)
+    bundle = make_bundle(tiny_session, [Step(SENTENCE, (vector,), method="hypernetwork", source=digest)])
+    (row,) = json.loads(bundle.files["manifest.json"])["facts"]["steps"]
+    assert (row["sentence"], row["digest"], row["origin"]) == (SENTENCE, digest, "words")
+    assert [one.folder for one in bundle.carried] == ["hypernetworks/words"]
+
+
 def test_a_sentence_that_reads_the_prompt_is_refused_by_vector_files_in_words(tiny_session, tmp_path):
     bundle = make_bundle(tiny_session, [sentence_step(tiny_session, tmp_path, "cross_attention")])
     assert "makes a vector for each prompt anew, which no file of vectors can say" in bundle.warnings[0]
@@ -172,8 +182,14 @@ def test_what_is_too_large_is_named_and_left_out(tiny_session, tmp_path, monkeyp
     assert not [name for name in bundle.files if name.startswith("controllers/")]
 
 
-def test_two_things_of_one_name_have_folders_of_their_own():
-    assert Carried("saes", "a", "1" * 32, {}).folder != Carried("saes", "b", "1" * 32, {}).folder
+def test_two_things_of_one_name_have_folders_of_their_own(tiny_session, tmp_path):
+    changes = [controller_step(tiny_session, tmp_path, seed=seed) for seed in (3, 4)]
+    with mock.patch(
+        "steering.carried.find_shelved", lambda kind, wanted: replace(find_shelved(kind, wanted), name="one")
+    ):
+        folders = [one.folder for one in make_bundle(tiny_session, changes).carried]
+    assert len(set(folders)) == 2
+    assert all(one.startswith("controllers/one") for one in folders)
 
 
 @pytest.mark.parametrize("name", ["../evil", "/etc/passwd", "a/../../b", "controllers/./x", "a\\b", ".hidden", ""])
@@ -259,3 +275,22 @@ def test_a_sweep_is_found_at_another_strength_and_name_and_at_no_other_vector(tu
         assert sweeps(store, [other]) == ()
     assert sweeps(store, [recipe, AddDirection(AT, (1.0,) * 32).recipe()]) == ()
     assert sweeps(None, [recipe]) == ()
+
+
+def test_a_recipe_keeps_its_sweep_on_another_machine(tuned, tmp_path, home):
+    store, asked, _ = tuned
+    bundle = make_bundle(planted_speaker(), [Step.from_recipe(asked.recipe[0])], "b", sweeps(store, asked.recipe))
+    write_bundle(bundle, tmp_path / "b")
+    home("there")
+    import_any(tmp_path / "b")
+    again = named_recipe("b")
+    assert bundle_zip(make_bundle(planted_speaker(), again.interventions, "b", again.sweeps)) == bundle_zip(bundle)
+
+
+@pytest.mark.parametrize("broken", [3, "x", [3], [{}], [{"unit": 1}], {"a": 1}, [None]])
+def test_a_sweep_of_a_stranger_that_cannot_be_read_is_refused(broken, tiny_session, tmp_path):
+    write_bundle(make_bundle(tiny_session, [controller_step(tiny_session, tmp_path)]), tmp_path / "b")
+    path = tmp_path / "b" / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"recipe_scores": broken}))
+    with pytest.raises(UserError, match="The sweeps in the manifest cannot be read"):
+        import_any(tmp_path / "b")

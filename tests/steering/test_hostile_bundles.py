@@ -85,6 +85,24 @@ def test_an_archive_that_unpacks_to_too_much_is_refused_before_it_is_unpacked(fi
     assert peak < 5_000_000
 
 
+def listed(n, entry=b"PK\1\2" + bytes(24) + b"\1\0" + bytes(16) + b"a"):
+    """A ZIP that is a list of n parts and nothing else."""
+    counts = min(n, 65_535).to_bytes(2, "little") * 2
+    return entry * n + b"PK\5\6" + bytes(4) + counts + (len(entry) * n).to_bytes(4, "little") + bytes(6)
+
+
+@pytest.mark.parametrize("ending", [".zip", ".npz"])
+def test_a_list_of_parts_that_is_too_long_is_not_parsed(ending, tmp_path):
+    path = tmp_path / f"long{ending}"
+    path.write_bytes(listed(100_000))
+    tracemalloc.start()
+    with pytest.raises(UserError, match="it has too many parts"):
+        import_any(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1_000_000
+
+
 def test_an_archive_of_many_files_is_refused(tmp_path):
     (tmp_path / "b.zip").write_bytes(zipped({"manifest.json": b"{}", **{f"f{n}": b"" for n in range(2_100)}}))
     with pytest.raises(UserError, match="unpacks to 2,101 files"):

@@ -88,9 +88,11 @@ def test_a_layer_that_the_model_does_not_have_is_refused(folder, tiny_session):
         ({"recipe": {}}, "cannot be read"),
         ({"recipe": None}, "cannot be read"),
         ({"d_model": 10**9}, "cannot be read"),
+        ({"d_model": float("inf")}, "cannot be read"),
         ({"learnt": ["bear"]}, "has 1 learnt concepts"),
         ({"far": float("nan")}, "cannot be read"),
         ({"checksums": {}}, "is not the file that its manifest speaks of"),
+        ({"checksums": 7}, "is not the file that its manifest speaks of"),
     ],
 )
 def test_a_manifest_that_cannot_be_right_is_refused(folder, fields, message):

@@ -19,6 +19,7 @@ from safetensors.torch import save, save_file
 
 from capture.errors import UserError
 from capture.hook_point import HookPoint
+from steering import gguf_file
 from steering.vector_file import VectorFile, formats, read_vector_file, write_vector_file
 from tests import hostile
 
@@ -259,6 +260,15 @@ def test_files_damaged_anywhere_are_read_or_refused_by_a_sentence(name, tmp_path
             assert all(torch.isfinite(vector).all() for vector in found.vectors.values())
             read += 1
     assert read < 80
+
+
+def test_an_array_in_the_metadata_is_stepped_over_and_not_walked(tmp_path, monkeypatch):
+    calls, number = [], gguf_file._Walk.number
+    monkeypatch.setattr(gguf_file._Walk, "number", lambda walk, code: (calls.append(code), number(walk, code))[1])
+    array = struct.pack("<IIQ", 9, 0, 100_000) + bytes(100_000)
+    (tmp_path / "a.gguf").write_bytes(gguf(keys=[("x", array)]))
+    assert read_vector_file(tmp_path / "a.gguf").vectors[post(1)].tolist() == [1.0, 1.0]
+    assert len(calls) < 100
 
 
 def test_a_file_too_large_to_be_vectors_is_not_opened(tmp_path):

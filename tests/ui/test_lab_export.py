@@ -14,6 +14,7 @@ from capture.hook_point import HookPoint
 from capture.store import ActivationStore
 from steering.methods.add_direction import AddDirection
 from steering.recipe import Step
+from steering.recipe_sweeps import sweep_words
 from steering.token_scope import TokenScope
 from steering.tuning import tune
 from tests.steering.planted import planted_speaker
@@ -97,8 +98,8 @@ def test_a_sweep_of_the_recipe_is_said_and_goes_into_the_manifest(monkeypatch, t
     asked = plan((), strengths=(0.05,))
     tune(planted_speaker(), asked, store)
     view = Spec("steering_lab", text="A bear.", interventions=asked.recipe)
-    sweeps = lab_export._sweeps(view)
-    assert "a sweep of step 1, on 'planted'" in sweeps[0].words()
+    sweeps = lab_export.sweeps_for(view)
+    assert "a sweep of step 1, on 'planted'" in sweep_words(sweeps[0])
     manifest = json.loads(lab_export._made(view, "", sweeps).files["manifest.json"])
     assert [one["strength"] for one in manifest["recipe_scores"][0]["doses"]] == [0.05]
     store.close()

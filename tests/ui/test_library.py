@@ -211,8 +211,17 @@ def test_an_imported_file_is_on_the_shelf_under_the_name_that_was_given(monkeypa
 def recipe(mine, tiny_session, tmp_path):
     """A recipe on the shelf, from a bundle with a sweep."""
     score = {"mean": 0.2, "low": 0.1, "high": 0.3}
-    doses = [{"strength": one, "layer": None, "concept": score, "kl": score} for one in (0.5, 1.0)]
-    said = {"unit": "as stored", "standing": {"strength": 1.0, "layer": None}, "knee": doses[0], "kl_budget": 0.1}
+    doses = [
+        {"strength": one, "layer": None, "concept": score, "kl": score, "perplexity_ratio": score} for one in (0.5, 1.0)
+    ]
+    halves = {"tuned": "step 1", "pairs": None, "prompts": {"n_choosing": 1, "n_reported": 1}}
+    said = {
+        **halves,
+        "unit": "as stored",
+        "standing": {"strength": 1.0, "layer": None},
+        "knee": doses[0],
+        "kl_budget": 0.1,
+    }
     bundle = make_bundle(tiny_session, [step_from_shelf(mine.digest), controller_step(tiny_session, tmp_path)], "both")
     manifest = json.loads(bundle.files["manifest.json"]) | {"recipe_scores": [{**said, "doses": doses}]}
     write_bundle(

@@ -30,7 +30,8 @@ TEXTS_PX = 180
 HOW_TO_READ = (
     "A row is one thing that a recipe can name, by the digest of its files. AUROC says how well its projection tells "
     "held-out texts apart; strength is the one chosen within a KL of 0.1 nats; steers says whether its effect there "
-    "lies above that of chance vectors. What is bundled stays; your own are copies on this machine."
+    "lies above that of chance vectors. A recipe opens in the steering lab with all its steps. What is bundled stays; "
+    "your own are copies on this machine."
 )
 
 
