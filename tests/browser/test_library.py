@@ -68,16 +68,16 @@ def test_a_bundle_is_saved_imported_named_used_and_removed(app, browser_page, tm
     page.get_by_label("Name", exact=True).press("Tab")
     after(page, lambda: page.get_by_role("button", name="Import", exact=True).click())
     card(settled(page, FOOT), "from a friend")
-    after(page, lambda: page.get_by_role("button", name="Use in the lab").click())
-    expect(page.get_by_test_id("stSidebar").get_by_text("from a friend").first).to_be_visible(timeout=PATIENCE_MS)
-    assert [one["name"] for one in spec_of(page).interventions] == ["from a friend"]
-    page = settled(browser_page(address(app, "library")), FOOT)
-    expect(page.get_by_role("radio", name="Vectors (9)")).to_be_visible(timeout=PATIENCE_MS)
-    after(page, lambda: press_row(page, "library-vectors", 8))
-    card(settled(page, FOOT), "from a friend")
+    kept = page.url
+    after(page, lambda: page.get_by_role("button", name="Open in the lab").click())
+    expect(page.get_by_test_id("stSidebar").get_by_text("animals people").first).to_be_visible(timeout=PATIENCE_MS)
+    assert [one["name"] for one in spec_of(page).interventions] == ["animals people"]
+    page = settled(browser_page(kept), FOOT)
+    expect(page.get_by_role("radio", name="Recipes (1)")).to_be_visible(timeout=PATIENCE_MS)
+    card(page, "from a friend")
     idle(page).get_by_role("button", name="Remove").click()
     after(page, lambda: page.get_by_role("button", name="Remove it for good").click())
-    expect(page.get_by_role("radio", name="Vectors (8)")).to_be_visible(timeout=PATIENCE_MS)
+    expect(page.get_by_role("radio", name="Recipes (0)")).to_be_visible(timeout=PATIENCE_MS)
 
 
 def test_a_file_that_is_none_gets_a_sentence_and_the_page_stays(app, browser_page, tmp_path):

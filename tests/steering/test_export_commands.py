@@ -60,13 +60,14 @@ def test_vectors_on_the_shelf_are_exported_by_name(tmp_path):
     torch.testing.assert_close(found, strength * fitted.vectors[AT] / fitted.vectors[AT].norm())
 
 
-def test_a_bundle_is_imported_whole_and_exported_again_with_the_same_vectors(recipe, tmp_path):
+def test_a_bundle_is_imported_whole_and_exported_again_byte_for_byte(recipe, tmp_path, capsys):
     run("export", recipe, "--bundle", tmp_path / "bundle")
     run("import", tmp_path / "bundle", "--name", "whole")
-    run("export", tmp_path / "bundle" / "recipe.json", "--bundle", tmp_path / "again")
-    files = [tmp_path / one / "vectors.safetensors" for one in ("bundle", "again")]
-    assert files[0].read_bytes() == files[1].read_bytes()
-    assert find_shelved("vectors", "whole").facts["steps"][0]["name"] == "glad"
+    assert "whole is on the shelf: a recipe of 1 change, digest" in capsys.readouterr().out
+    run("export", "whole", "--bundle", tmp_path / "again", "--name", "glad")
+    contents = [{path.name: path.read_bytes() for path in (tmp_path / one).iterdir()} for one in ("bundle", "again")]
+    assert contents[0] == contents[1]
+    assert find_shelved("recipes", "whole").facts["steps"][0]["name"] == "glad"
 
 
 def test_a_view_of_a_link_is_exported(tmp_path):
@@ -96,7 +97,7 @@ def test_a_model_is_named_for_a_file_or_left_out(recipe, tmp_path):
 
 
 BAD = {
-    ("export", "nothing", "--bundle", "OUT"): "is no .json file, no vectors on the shelf, and no view",
+    ("export", "nothing", "--bundle", "OUT"): "is no .json file, no recipe or vectors on the shelf, and no view",
     ("export", "none.json", "--bundle", "OUT"): "none.json cannot be read as a recipe",
     ("export", "EMPTY", "--bundle", "OUT"): "A recipe has 1 to 100 changes; this one has 0",
     ("export", "WORD", "--bundle", "OUT"): "A recipe is a list of changes",
