@@ -11,14 +11,14 @@ STYLE = """
 [data-testid="stSidebarHeader"] { height: 2.5rem; margin-bottom: 0; }
 [data-testid="stMainBlockContainer"] { padding: 2.5rem 2rem 2rem; max-width: 1480px; }
 [data-testid="stSidebarUserContent"] { padding-top: 0; }
+/* White on the dark theme's amber would have a contrast of 2.1. */
+button[kind^="primary"] { color: light-dark(#FFFFFF, #14171C); }
+button[kind^="primary"]:is(:hover, :focus, :active) { color: light-dark(#FFFFFF, #14171C); }
 /* Progress stays in sight while a long page is read. */
 div:has(> .st-key-steerscope-status) { position: sticky; top: 0.5rem; z-index: 50; }
 .st-key-steerscope-status:not(:empty) { backdrop-filter: blur(12px); border-radius: 6px; }
 .st-key-steerscope-sentences button, .st-key-steerscope-sentences button > div { justify-content: flex-start; }
 .st-key-steerscope-sentences button p { text-align: left; }
-/* White on the dark theme's amber would have a contrast of 2.1. */
-button[kind^="primary"] { color: light-dark(#FFFFFF, #14171C); }
-button[kind^="primary"]:is(:hover, :focus, :active) { color: light-dark(#FFFFFF, #14171C); }
 /* What stands beside a name or a slider stays there, however long or narrow that is. */
 [class*="st-key-steerscope-strength-"], .st-key-steerscope-changes [data-testid="stHorizontalBlock"] {
   flex-wrap: nowrap;
