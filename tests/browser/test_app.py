@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from analysis.spec import Spec, from_code, to_code
 
@@ -44,7 +44,10 @@ def idle(page: Page) -> Page:
 
 
 def after(page: Page, act: Callable[[], None]) -> Page:
-    """The page once something was done to it, its address has changed, and what that stands for is drawn."""
+    """The page once something was done to it, its address has changed, and what that stands for is drawn.
+
+    A box may send what was filled in before Enter is pressed: `act` does both.
+    """
     before = idle(page).url
     act()
     page.wait_for_function("before => location.href !== before", arg=before, timeout=PATIENCE_MS)
@@ -87,6 +90,12 @@ def press_middle(page: Page, place: str) -> None:
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
 
 
+def enter(box: Locator, value: str) -> None:
+    """Fill a box and press Enter."""
+    box.fill(value)
+    box.press("Enter")
+
+
 def pin_a_cell(page: Page) -> None:
     """Press the cell in the middle of the heat."""
     after(page, lambda: press_middle(page, "[class*=st-key-outliers-heat] canvas"))
@@ -98,8 +107,7 @@ FOOT = {"what_stands_out": "Ranked by", "outliers": "How to read this"}
 def test_a_newcomer_types_a_sentence_and_follows_what_stands_out(app, browser_page):
     page = settled(browser_page(app), FOOT["what_stands_out"])
     box = page.get_by_label("Type a sentence and press Enter")
-    box.fill(TEXT)
-    box.press("Enter")
+    enter(box, TEXT)
     answered(page, TEXT)
     settled(page, FOOT["what_stands_out"])
     page.get_by_role("link", name="Show in Outliers").first.click()
@@ -155,8 +163,7 @@ def test_an_empty_text_leaves_the_view_before(app, browser_page):
     page = settled(browser_page(address(app, "what_stands_out")), FOOT["what_stands_out"])
     before = page.url
     box = page.get_by_label("Type a sentence and press Enter")
-    box.fill("")
-    box.press("Enter")
+    enter(box, "")
     expect(page.get_by_text("at least one character")).to_be_visible(timeout=PATIENCE_MS)
     expect(page.get_by_role("link", name="Show in Outliers").first).to_be_visible()
     assert page.url == before

@@ -5,7 +5,7 @@ from playwright.sync_api import Page, expect
 
 from analysis.link import Link
 from analysis.spec import Spec, from_code, to_code
-from tests.browser.test_app import PATIENCE_MS, SIZES, after, app, press_middle, settled, spec_of
+from tests.browser.test_app import PATIENCE_MS, SIZES, after, app, enter, press_middle, settled, spec_of
 
 pytestmark = pytest.mark.browser
 
@@ -54,8 +54,7 @@ def test_pasted_links_fill_the_page(app, browser_page):
     for side, spec in (("left", LEFT), ("right", RIGHT)):
         box = page.get_by_label(f"Link of the {side} view")
         expect(box).to_be_visible(timeout=PATIENCE_MS)
-        box.fill(Link(spec).address(f"{app}/outliers"))
-        box.press("Enter")
+        enter(box, Link(spec).address(f"{app}/outliers"))
     settled(page, FOOT)
     assert spec_of(page).options == {"left": to_code(LEFT), "right": to_code(RIGHT)}
 

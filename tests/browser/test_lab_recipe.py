@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from steering.shelf_step import step_from_shelf
-from tests.browser.test_app import PATIENCE_MS, SHOTS, SIZES, address, after, idle, settled, spec_of
+from tests.browser.test_app import PATIENCE_MS, SHOTS, SIZES, address, after, enter, idle, settled, spec_of
 
 pytestmark = pytest.mark.browser
 
@@ -39,8 +39,7 @@ def test_a_step_is_changed_by_keyboard_and_the_link_keeps_it(app, browser_page):
     after(page, lambda: mute.press("Enter"))
     settled(page, FOOT)
     box = page.get_by_label("Strength, exactly").first
-    box.fill("0.35")
-    after(page, lambda: box.press("Enter"))
+    after(page, lambda: enter(box, "0.35"))
     settled(page, FOOT)
     again = settled(browser_page(page.url), FOOT)
     first, second = spec_of(again).interventions
@@ -63,8 +62,7 @@ def test_a_moved_slider_draws_the_lab_alone_until_its_text_is_there(app, browser
     # So hot a text does not end by itself, and takes a while.
     for name, value in (("T", "2"), ("Tokens", "300")):
         box = page.get_by_role("spinbutton", name=name, exact=True)
-        box.fill(value)
-        after(page, lambda box=box: box.press("Enter"))
+        after(page, lambda box=box, value=value: enter(box, value))
     changes = page.locator(".st-key-steerscope-changes")
     slider = page.get_by_role("slider", name="Strength").first
     slider.focus()

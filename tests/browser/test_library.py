@@ -40,7 +40,8 @@ def saved(page: Page, button: str, folder: Path) -> Path:
 def upload(page: Page, path: Path) -> None:
     """Choose a file in the dialog, and wait until the server has it."""
     idle(page).locator("input[type=file]").last.set_input_files(str(path))
-    expect(page.get_by_test_id("stFileUploaderFile").get_by_text(path.name)).to_be_visible()
+    expect(page.get_by_test_id("stFileChip")).to_be_visible()
+    expect(page.get_by_test_id("stFileChipIconSpinner")).to_have_count(0)
     idle(page)
 
 

@@ -4,14 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, TimeoutError, expect
 
-from tests.browser.test_app import PATIENCE_MS, SIZES, after, settled, spec_of
+from tests.browser.test_app import PATIENCE_MS, SIZES, after, enter, settled, spec_of
 
 pytestmark = pytest.mark.browser
 
 SHOTS = Path(__file__).resolve().parents[2] / "test-results"
 FOOT = "How to read this"
+NOT_YET_MS = 10_000
+"""What a text that is still being written shows by then."""
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +49,7 @@ def texts(page: Page) -> list[str]:
 
 def put(page: Page, name: str, value: str) -> None:
     """Type into a number box."""
-    box = page.get_by_role("spinbutton", name=name, exact=True)
-    box.fill(value)
-    box.press("Enter")
+    enter(page.get_by_role("spinbutton", name=name, exact=True), value)
 
 
 def follow(page: Page, act: Callable[[], None]) -> None:
@@ -57,20 +57,33 @@ def follow(page: Page, act: Callable[[], None]) -> None:
     written(after(page, act))
 
 
+def stopped_midway(page: Page) -> tuple[str, list[str], str]:
+    """Ask for a long text and stop it while it comes: the tokens asked for, and the texts and address from before."""
+    for n_tokens in map(str, range(500, 512)):
+        before, address = texts(page), page.url
+        put(page, "Tokens", n_tokens)
+        try:
+            expect(page.locator(".cursor").first).to_be_visible(timeout=NOT_YET_MS)
+            expect(page.get_by_text(f"of {n_tokens}").first).to_be_visible(timeout=NOT_YET_MS)
+            page.get_by_role("button", name="Stop").click(timeout=NOT_YET_MS)
+            expect(page.get_by_text("Stopped.")).to_be_visible(timeout=NOT_YET_MS)
+        except (AssertionError, TimeoutError):
+            # A quick machine had ended it.
+            written(page)
+        else:
+            return n_tokens, before, address
+    raise AssertionError("no text was stopped while it came")
+
+
 def test_text_streams_and_stop_brings_back_what_was_there(lab):
     page = lab()
     # So hot a text does not end by itself, and takes a while.
     follow(page, lambda: put(page, "T", "2"))
-    before, address = texts(page), page.url
-    put(page, "Tokens", "400")
-    expect(page.locator(".cursor").first).to_be_visible(timeout=PATIENCE_MS)
-    expect(page.get_by_text("of 400").first).to_be_visible(timeout=PATIENCE_MS)
-    page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_text("Stopped.")).to_be_visible(timeout=PATIENCE_MS)
+    n_tokens, before, address = stopped_midway(page)
     settled(page, FOOT)
     assert texts(page) == before
     assert page.url == address
-    expect(page.get_by_role("spinbutton", name="Tokens")).to_have_value("400")
+    expect(page.get_by_role("spinbutton", name="Tokens")).to_have_value(n_tokens)
     put(page, "Tokens", "12")
     for number in range(3):
         expect(page.locator(".pane").nth(number).get_by_role("option")).to_have_count(12, timeout=PATIENCE_MS)
@@ -112,8 +125,7 @@ def test_another_strength_moves_the_steered_text_alone(lab):
     page = lab()
     before = texts(page)
     box = page.get_by_role("textbox", name="Panes ×")
-    box.fill("0, 3")
-    follow(page, lambda: box.press("Enter"))
+    follow(page, lambda: enter(box, "0, 3"))
     clean, zero, strong = texts(page)
     assert clean == zero == before[0]
     assert strong not in before
