@@ -220,13 +220,6 @@ def test_the_same_view_is_read_from_the_store_and_another_seed_is_not(tiny_sessi
     assert answers[0].report.digest() == answers[1].report.digest() != answers[2].report.digest()
 
 
-def test_two_views_cannot_be_compared_by_layer_and_say_so(tiny_session):
-    spec = Spec("steering_lab", text=TEXT, options=FEW, interventions=(VECTOR.recipe(),))
-    sides = {"left": to_code(spec), "right": to_code(spec.with_(interventions=()))}
-    with pytest.raises(UserError, match="no number for each layer"):
-        run(Spec("compare", options=sides), lambda *_: tiny_session, None)
-
-
 def test_kl_of_a_known_pair_of_distributions():
     clean, steered = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.9, 0.1]]).log()
     assert float(_scored((0,), clean, steered).kl[0]) == pytest.approx(0.5108, abs=1e-4)

@@ -62,8 +62,7 @@ def test_a_moved_slider_draws_the_lab_alone_until_its_text_is_there(app, browser
     # So hot a text does not end by itself, and takes a while.
     for name, value in (("T", "2"), ("Tokens", "300")):
         box = page.get_by_role("spinbutton", name=name, exact=True)
-        box.fill(value)
-        after(page, lambda box=box: box.press("Enter"))
+        after(page, lambda box=box, value=value: enter(box, value))
     changes = page.locator(".st-key-steerscope-changes")
     slider = page.get_by_role("slider", name="Strength").first
     slider.focus()
