@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 0.35
 """How long a page waits for an answer before it shows progress instead."""
+SOON_S = 0.1
+"""How long more the end is waited for behind a first part: a short text is drawn once, and not in two steps."""
 POLL_S = 1.0
 WATCH_S = 0.5
 """How much of the time between two polls a poll itself waits, so that an end that falls into it is shown at once."""
@@ -71,7 +73,7 @@ def is_to_come(asked: Spec) -> bool:
         return False
     job = _job_for(asked).job
     job.wait_for_news(PATIENCE_S)
-    return not job.is_done
+    return not job.wait(SOON_S)
 
 
 def _worked_out(asked: Spec) -> "Answers | None":
