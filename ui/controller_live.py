@@ -89,8 +89,8 @@ def _show(seen: "Look") -> None:
     with left:
         st.metric("s on this prompt", f"{said.s:+.2f}", help="About 0 leaves the prompt alone, about 1 acts in full.")
         caption(
-            f"Probability that the prompt is a target: {said.probability:.0%}. The network says {said.raw:+.2f}; cut "
-            f"to [0, 1] that is {min(1.0, max(0.0, said.raw)):.2f}."
+            f"The network says {said.raw:+.2f}: as a probability of being a target {said.probability:.0%}. "
+            "How far that can be believed is the calibration error below."
         )
         figure = controller_pictures.weights_figure(seen.layers, said.weights)
         st.plotly_chart(figure, key="controller-weights", config={"displayModeBar": False})
