@@ -59,12 +59,12 @@ def known_words(session: ModelSession, asked: Sequence[Sequence[str]]) -> KnownW
     """The words of learnt concepts, each concept given as its ways to ask for it, the usual one first."""
     own = [{token for sentence in some for token in sentence_tokens(session, sentence, False)} for some in asked]
     concepts_with = Counter(token for tokens in own for token in tokens)
-    directions = _directions(session)
+    embeddings = _Embeddings.of(session)
     alone = []
     for some, tokens in zip(asked, own, strict=True):
         others = [token for token, n in concepts_with.items() if n > (token in tokens)]
         if others:
-            alone.append(min(_familiarity(directions, sentence_tokens(session, some[0], False), others)))
+            alone.append(min(embeddings.familiarity(sentence_tokens(session, some[0], False), others)))
     limit = float(torch.tensor(alone).quantile(STRANGE_SHARE)) if alone else -1.0
     return KnownWords(tuple(sorted(concepts_with)), limit)
 
@@ -81,11 +81,11 @@ def read_words(facts: Mapping[str, Any], d_vocab: int) -> KnownWords | None:
 
 def strangest_word(session: ModelSession, facts: Mapping[str, Any], sentence: str) -> StrangeWord | None:
     """The least familiar word of a sentence where it is strange to the hypernetwork with these facts, else None."""
-    directions = _directions(session)
-    known = read_words(facts, len(directions))
+    embeddings = _Embeddings.of(session)
+    known = read_words(facts, len(embeddings.weight))
     if known is None or not sentence.split():
         return None
-    words = [(min(_familiarity(directions, _tokens(session, word), known.tokens)), word) for word in sentence.split()]
+    words = [(min(embeddings.familiarity(_tokens(session, word), known.tokens)), word) for word in sentence.split()]
     familiarity, word = min(words)
     return StrangeWord(word, familiarity, known.limit) if familiarity < known.limit else None
 
@@ -94,11 +94,23 @@ def _tokens(session: ModelSession, word: str) -> tuple[int, ...]:
     return sentence_tokens(session, word, False)
 
 
-def _directions(session: ModelSession) -> Float[Tensor, "d_vocab d"]:
-    embeddings = session.weight("W_E", 0).float().cpu()
-    return normalize(embeddings - embeddings.mean(dim=0), dim=1)
+@dataclass(frozen=True, eq=False)
+class _Embeddings:
+    """Token embeddings, of which only the rows that are asked for are copied: a vocabulary may be of gigabytes."""
 
+    weight: Float[Tensor, "d_vocab d"]
+    mean: Float[Tensor, "d"]
 
-def _familiarity(directions: Float[Tensor, "d_vocab d"], tokens: Iterable[int], known: Sequence[int]) -> list[float]:
-    """Of each token the largest cosine with a known one."""
-    return (directions[list(tokens)] @ directions[list(known)].t()).max(dim=1).values.tolist()
+    @classmethod
+    def of(cls, session: ModelSession) -> "_Embeddings":
+        """Those of a model."""
+        weight = session.weight("W_E", 0)
+        return cls(weight, weight.mean(dim=0, dtype=torch.float32))
+
+    def directions(self, tokens: Iterable[int]) -> Float[Tensor, "n d"]:
+        """Of each token the direction of its embedding from the mean one."""
+        return normalize(self.weight[list(tokens)].float() - self.mean, dim=1)
+
+    def familiarity(self, tokens: Iterable[int], known: Sequence[int]) -> list[float]:
+        """Of each token the largest cosine with a known one."""
+        return (self.directions(tokens) @ self.directions(known).t()).max(dim=1).values.tolist()
