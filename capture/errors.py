@@ -1,4 +1,4 @@
-"""The error that a person can act on."""
+"""The error that a person can act on, and what other errors say to a person."""
 
 
 class UserError(Exception):
@@ -11,3 +11,8 @@ class UserError(Exception):
         super().__init__(f"{message} {hint}".strip())
         self.message = message
         self.hint = hint
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, 200 characters at most, without full stop; its name where it is silent."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200].rstrip(".")

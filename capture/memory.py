@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from capture.errors import UserError
+from capture.errors import UserError, first_line
 
 GB = 1e9
 MAX_LAYERS = 1_000
@@ -70,7 +70,7 @@ def _n_params(config: Any) -> int:
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except (ValueError, TypeError, KeyError, AttributeError, ImportError, RuntimeError, ZeroDivisionError) as error:
         raise UserError(
-            f"No language model can be made of this config (type {config.model_type!r}): {_first_line(error)}",
+            f"No language model can be made of this config (type {config.model_type!r}): {first_line(error)}.",
             "Choose a causal language model that transformers knows.",
         ) from error
     return sum(parameter.numel() for parameter in model.parameters())
@@ -123,7 +123,3 @@ def _gb(n_bytes: int) -> str:
 
 def _count(n: int) -> str:
     return f"{n / 1e9:.1f} billion" if n >= 1e9 else f"{n / 1e6:.1f} million"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

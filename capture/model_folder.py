@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from capture.errors import UserError
+from capture.errors import UserError, first_line
 from capture.model_source import TOKENIZER_FILES
 
 _PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -23,7 +23,7 @@ def read_config(folder: Path, name: str) -> Any:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except _UNREADABLE as error:
         raise UserError(
-            f"The config of {name} cannot be read: {_first_line(error)}",
+            f"The config of {name} cannot be read: {first_line(error)}.",
             "Models that bring their own code are not loaded; choose one that transformers knows.",
         ) from error
     if getattr(config, "quantization_config", None):
@@ -58,7 +58,7 @@ def read_tokenizer(folder: Path, name: str) -> Any:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except _UNREADABLE as error:
         raise UserError(
-            f"The tokenizer of {name} cannot be read: {_first_line(error)}", "Copy its files from where it was made."
+            f"The tokenizer of {name} cannot be read: {first_line(error)}.", "Copy its files from where it was made."
         ) from error
 
 
@@ -82,7 +82,7 @@ def read_model(folder: Path, name: str, config: Any, dtype: str, device: str) ->
         )
     except (*_UNREADABLE, SafetensorError) as error:
         raise UserError(
-            f"The weights of {name} cannot be read: {_first_line(error)}", "Get the folder again, or another model."
+            f"The weights of {name} cannot be read: {first_line(error)}.", "Get the folder again, or another model."
         ) from error
     missing = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
     if missing:
@@ -113,8 +113,3 @@ def check_vocabulary(model: Any, tokenizer: Any, name: str) -> None:
             f"The tokenizer of {name} has {tokenizer.vocab_size:,} tokens, and the model embeds {n_embedded:,}.",
             "Give the tokenizer that belongs to the model.",
         )
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0].strip()[:200] if lines else type(error).__name__

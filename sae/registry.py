@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from capture.errors import UserError
+from capture.errors import UserError, first_line
 from capture.home import home_folder
 from capture.model_source import HUB_TIMEOUT_S
 
@@ -77,7 +77,7 @@ def _fetch_files(named: str, repository: str, path: str) -> None:
             f"The hub gives {repository} only to people who accepted its terms.", "Accept them there, log in with hf."
         ) from error
     except (errors.HfHubHTTPError, OSError) as error:
-        raise UserError(f"The hub did not give {named}: {_first_line(error)}", "Try again later.") from error
+        raise UserError(f"The hub did not give {named}: {first_line(error)}.", "Try again later.") from error
 
 
 def _convert(named: str, folder: Path) -> None:
@@ -92,7 +92,7 @@ def _convert(named: str, folder: Path) -> None:
         part.rename(folder)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, pickle.UnpicklingError) as error:
         shutil.rmtree(part, ignore_errors=True)
-        raise UserError(f"SAELens could not read {named}: {_first_line(error)}", "Choose another SAE.") from error
+        raise UserError(f"SAELens could not read {named}: {first_line(error)}.", "Choose another SAE.") from error
 
 
 def _saelens() -> Any:
@@ -101,7 +101,3 @@ def _saelens() -> Any:
         warnings.simplefilter("ignore")
         import sae_lens
     return sae_lens
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

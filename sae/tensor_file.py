@@ -15,10 +15,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from capture.errors import UserError
+from capture.errors import UserError, first_line
 from capture.memory import available_bytes
 
-MAX_JSON_BYTES = 1_000_000
 MAX_HEADER_BYTES = 10_000_000
 MAX_DIRECTORY_BYTES = 2_000_000
 LONGEST_END = 66_000
@@ -57,21 +56,8 @@ def read_tensors(path: Path) -> dict[str, Any]:
             "Ask for the weights as safetensors.",
         ) from error
     except UNREADABLE as error:
-        raise UserError(f"{path.name} cannot be read: {_first_line(error)}.", "Get the file again.") from error
+        raise UserError(f"{path.name} cannot be read: {first_line(error)}.", "Get the file again.") from error
     return {name: _as_float32(value) for name, value in found.items()}
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """The JSON object in a small file; raises UserError for anything else."""
-    try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise ValueError(f"it has {path.stat().st_size:,} bytes")
-        data = json.loads(path.read_text("utf-8"))
-        if not isinstance(data, dict):
-            raise ValueError("it is not a set of named values")
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path.name} cannot be read: {_first_line(error)}.", "Get the folder again.") from error
-    return data
 
 
 def check_directory(path: Path) -> None:
@@ -152,10 +138,6 @@ def _check_arrays(path: Path) -> None:
 
 def _as_float32(value: Any) -> Any:
     return value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:160].rstrip(".")
 
 
 def read_checked_tensors(folder: Path, name: str, manifest: Mapping[str, Any]) -> dict[str, Tensor]:

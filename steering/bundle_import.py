@@ -22,8 +22,9 @@ from typing import Any
 from capture.errors import UserError
 from capture.home import home_folder
 from sae import shelf as sae_shelf
+from sae.config_file import read_config
 from sae.library import load_sae
-from sae.tensor_file import check_directory, read_config
+from sae.tensor_file import check_directory
 from steering import carried, shelf
 from steering.controller_folder import read_controller
 from steering.hypernetwork_folder import read_hypernetwork

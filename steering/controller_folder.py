@@ -15,7 +15,8 @@ from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.recipe_number import read_number, read_position
 from capture.written_file import replace_file
-from sae.tensor_file import read_checked_tensors, read_config
+from sae.config_file import read_config
+from sae.tensor_file import read_checked_tensors
 from steering.controller import Controller
 from steering.controller_recipe import LOSSES, OUTPUTS, UNITS, VARIANTS
 from steering.shelf import MANIFEST, Shelved, find_shelved

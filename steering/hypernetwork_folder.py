@@ -22,7 +22,8 @@ from capture.hook_point import HookPoint
 from capture.recipe_number import read_number
 from capture.session import ModelSession
 from capture.written_file import replace_file
-from sae.tensor_file import read_checked_tensors, read_config
+from sae.config_file import read_config
+from sae.tensor_file import read_checked_tensors
 from steering.hypernetwork import Hypernetwork
 from steering.hypernetwork_recipe import NO_CONTEXT, HypernetworkRecipe
 

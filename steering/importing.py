@@ -17,7 +17,7 @@ from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.recipe_number import read_number
 from capture.session import ModelSession
-from sae.tensor_file import read_config
+from sae.config_file import read_config
 from steering import controller_folder, hypernetwork_folder
 from steering.bundle_import import RECIPES, Imported, checked_files, import_bundle, is_bundle, unpack
 from steering.carried import TITLES

@@ -17,7 +17,7 @@ from typing import Any
 
 from capture.errors import UserError
 from capture.home import home_folder
-from sae.tensor_file import read_config
+from sae.config_file import read_config
 
 KINDS = {
     "vectors": "steering vectors",

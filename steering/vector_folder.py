@@ -17,7 +17,8 @@ from capture.errors import UserError
 from capture.hook_point import HookPoint
 from capture.recipe_number import read_number
 from capture.written_file import replace_file
-from sae.tensor_file import read_checked_tensors, read_config
+from sae.config_file import read_config
+from sae.tensor_file import read_checked_tensors
 from steering.fitted import Fitted
 from steering.named_tensors import tensor_key
 

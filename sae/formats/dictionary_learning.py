@@ -8,9 +8,10 @@ from torch import Tensor
 
 from capture.errors import UserError
 from sae.autoencoder import Autoencoder
+from sae.config_file import read_config
 from sae.facts import Facts
 from sae.parts import assemble, oriented, tensor
-from sae.tensor_file import read_config, read_tensors
+from sae.tensor_file import read_tensors
 
 NAME = "dictionary_learning"
 CONFIG, WEIGHTS = "config.json", "ae.pt"

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from capture.errors import UserError
 from sae.autoencoder import Autoencoder
+from sae.config_file import read_config
 from sae.facts import Facts
 from sae.parts import assemble, fold_decoder_norms, fold_scale, tensor
-from sae.tensor_file import read_config, read_tensors
+from sae.tensor_file import read_tensors
 
 NAME = "saelens"
 CONFIG, WEIGHTS, SCALER = "cfg.json", "sae_weights.safetensors", "activation_scaler.json"

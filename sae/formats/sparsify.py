@@ -9,9 +9,10 @@ from safetensors.torch import save_file
 
 from capture.errors import UserError
 from sae.autoencoder import Autoencoder
+from sae.config_file import read_config
 from sae.facts import Facts
 from sae.parts import assemble, oriented, tensor
-from sae.tensor_file import read_config, read_tensors
+from sae.tensor_file import read_tensors
 
 NAME = "sparsify"
 CONFIG, WEIGHTS = "cfg.json", "sae.safetensors"
