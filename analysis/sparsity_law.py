@@ -1,6 +1,6 @@
 """The sparsity law of one training run: the activation ratio at each checkpoint, and the law fitted to them.
 
-Sparsing Law (Luo et al. 2025, arXiv 2411.02335), its protocol for curves over training:
+Sparsing Law (Luo et al. 2024, arXiv 2411.02335), its protocol for curves over training:
 
 1. One dense pass over the texts with each checkpoint: CETT's curve of each layer, and the loss.
 2. One CETT target jointly for the last five checkpoints: the largest whose perplexity ratio, a mean over them, stays
@@ -163,7 +163,7 @@ SERIES_LENS = SeriesLens(
     slug="sparsity_law",
     title="Sparsity law",
     question="How does the share of neurons that a model needs change while it is trained?",
-    paper="Luo et al. 2025, Sparsing Law, arXiv 2411.02335: section 4 and table 1.",
+    paper="Luo et al. 2024, Sparsing Law, arXiv 2411.02335: section 4 and table 1.",
     how_to_read=(
         "Each point is one checkpoint: the share of its MLP neurons that must stay for perplexity to rise by no more "
         "than the budget, with one CETT target for all checkpoints. The line is the law that the paper found for this "

@@ -1,6 +1,6 @@
 """The laws of activation sparsity over training: how the activation ratio A depends on the tokens D seen so far.
 
-Luo et al. 2025, Sparsing Law (arXiv 2411.02335), D in billions of tokens, fitted by Levenberg-Marquardt as there:
+Luo et al. 2024, Sparsing Law (arXiv 2411.02335), D in billions of tokens, fitted by Levenberg-Marquardt as there:
 
     ReLU:  A(D) = exp(-c D^alpha + b) + A0      falls towards A0
     SiLU:  A(D) = A0 - c / D^alpha              rises towards A0

@@ -17,7 +17,7 @@ def plant_channel(hf_model: Any, layer: int, channel: int, factor: float) -> Any
     """A copy whose function is the same, and whose MLP in one block reads an input with one loud channel.
 
     The gain of the norm before the MLP is multiplied by `factor` in one channel, and the columns of the two
-    matrices that read it are divided by it, as SmoothQuant (arXiv 2211.10438, eq. 4) does in the other direction.
+    matrices that read it are divided by it, as SmoothQuant (arXiv 2211.10438, eq. 3) does in the other direction.
     With a power of two nothing is rounded. Raises ValueError unless `factor` is finite and above 0.
     """
     if not 0 < factor < float("inf"):
