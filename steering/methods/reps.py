@@ -27,7 +27,7 @@ from steering.fitted import Fitted
 from steering.method import Method, Options, Progress
 from steering.methods.add_direction import add_fitted
 
-FACTORS = Option("factors", "Factors", "Of which one is drawn for each pair.", "2,4,6,8,10,12,14,16,18,20,25,30,40,50")
+FACTORS = Option("factors", "Factors", "Of which one is drawn for each pair.", "2,4,6,8,10,12,14,16,18,20")
 RATE = Option("learning_rate", "Learning rate", "Of AdamW at the start; it falls to 0.", 0.04, 1e-6, 1.0)
 N_EPOCHS = Option("n_epochs", "Epochs", "How often every pair is seen.", 18, 1.0, 1000.0)
 N_BATCH = Option("n_batch", "Batch", "Pairs of one step.", 6, 1.0, 1000.0)
