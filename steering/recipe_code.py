@@ -15,8 +15,8 @@ from capture.hook_point import HookPoint
 from capture.intervention import operator_from_recipe
 from steering.methods.cast_condition import Condition
 from steering.recipe import Step
-from steering.shelf import SHORT, Shelved, find_shelved, shelved
-from steering.shelf_step import CONDITION, KIND, condition_from_shelf, step_from_shelf
+from steering.shelf import CONDITION, SHORT, Shelved, find_shelved, shelved
+from steering.shelf_step import KIND, condition_from_shelf, step_from_shelf
 
 WIDTH = 100
 SPELLED = (

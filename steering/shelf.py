@@ -31,6 +31,8 @@ MANIFEST = "manifest.json"
 SHORT = 12
 """Digits of a digest that are enough to name something by."""
 LONGEST_NAME = 60
+CONDITION = "cast_condition"
+"""What vectors were fitted by that gate a step, and are not added."""
 _NAME = re.compile(r"\w[\w .+,()&'-]*")
 _writing = threading.Lock()
 

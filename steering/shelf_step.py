@@ -12,11 +12,11 @@ from steering.methods.cast_condition import Condition, condition_of
 from steering.methods.k_steering import GradientStep
 from steering.methods.loreft import AffineLowRank
 from steering.recipe import Step, step_of
-from steering.shelf import Shelved, find_shelved
+from steering.shelf import CONDITION, Shelved, find_shelved
 from steering.vector_folder import read_vectors
 
 KIND = "vectors"
-CONDITION, CLASSIFIER = "cast_condition", "k_steering"
+CLASSIFIER = "k_steering"
 BEGIN_RELATIVE = 0.1
 """The relative strength to begin with where no sweep chose one."""
 BEGIN = {"iti": 15.0, "add_direction": 1.0}

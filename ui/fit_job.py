@@ -92,8 +92,8 @@ def _fit(recipe: Mapping[str, Any], progress: Progress) -> Outcome:
 
 def _view_with(view: Spec, digest: str) -> Spec:
     """The view from which the fit was asked for, with its vectors as the last step; a condition is no step."""
-    from steering.shelf import find_shelved
-    from steering.shelf_step import CONDITION, step_from_shelf
+    from steering.shelf import CONDITION, find_shelved
+    from steering.shelf_step import step_from_shelf
 
     if find_shelved("vectors", digest).manifest.get("method") == CONDITION:
         return view

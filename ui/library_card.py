@@ -65,7 +65,7 @@ def _actions(one: "Shelved", asked: Spec, pages: Mapping[str, Any]) -> None:
 
 
 def _use(one: "Shelved", asked: Spec, pages: Mapping[str, Any]) -> None:
-    from steering.shelf_step import CONDITION
+    from steering.shelf import CONDITION
 
     if one.manifest.get("method") == CONDITION:
         st.caption("A condition: the steering lab's Gate puts it before a step.")

@@ -1,6 +1,9 @@
 """The Library page: what is on the shelf, from what and how good; used, exported, imported, renamed, removed."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -280,3 +283,21 @@ def test_scores_that_cannot_be_read_leave_the_page(scores, mine):
     app = opened(item=find_shelved("vectors", "my glad ones").digest[:12])
     assert not app.error
     assert "### my glad ones" in said(app)
+
+
+DRAWN = """
+import os, sys
+from streamlit.testing.v1 import AppTest
+app = AppTest.from_file("app.py", default_timeout=60)
+app.query_params[sys.argv[1]] = sys.argv[2]
+app.run()
+print([one.value for one in app.title], 'torch' in sys.modules, flush=True)
+os._exit(0)  # the app's threads are of a server that ends with its process, and may not outlive Python's end
+"""
+
+
+def test_the_page_is_drawn_without_torch(tmp_path):
+    command = [sys.executable, "-c", DRAWN, CODE_FIELD, to_code(Spec("library"))]
+    env = {**os.environ, "STEERSCOPE_HOME": str(tmp_path)}
+    said = subprocess.run(command, cwd=APP.parent, env=env, capture_output=True, text=True, check=True).stdout
+    assert said.split() == ["['Library']", "False"]

@@ -14,7 +14,8 @@ TITLE, ORDER = "Gate", 50
 
 def draw(asked: Spec) -> None:
     """Which condition, before which step."""
-    from steering.shelf_step import CONDITION, condition_from_shelf
+    from steering.shelf import CONDITION
+    from steering.shelf_step import condition_from_shelf
 
     steps = {n: one for n, one in enumerate(asked.interventions) if one.get("kind") == STEP}
     if not steps:

@@ -13,7 +13,8 @@ USES = {"": "add", "clamp_direction": "clamp", "replace_direction": "replace"}
 
 def draw(asked: Spec) -> None:
     """Which vectors, of which layers, and what for."""
-    from steering.shelf_step import CONDITION, is_direction
+    from steering.shelf import CONDITION
+    from steering.shelf_step import is_direction
 
     one = choose_vectors(asked, "steerscope.add.vector", lambda one: one.manifest.get("method") != CONDITION)
     if one is None:
