@@ -7,13 +7,11 @@ import streamlit as st
 
 from analysis.report import Report
 from ui.components import text_panes
+from ui.drawn import show_beside
 from ui.figures import compare_written as figures
 from ui.figures.compare_place import COLOURS
 from ui.figures.steering_lab import KL, UNIT
 from ui.lab_panes import draw_texts_of_set, panes_of, prompt_of
-from ui.words import caption
-
-CONFIG = {"displayModeBar": False}
 
 
 def draw_written(report: Report) -> None:
@@ -25,18 +23,7 @@ def draw_written(report: Report) -> None:
                 draw_texts_of_set(one)
             else:
                 _panes(side, one, _span(sides.values()))
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        picture = figures.kl_of_both(report)
-        st.markdown(f"### {picture.title}")
-        st.plotly_chart(picture.figure, key=picture.name, config=CONFIG)
-        caption(picture.caption)
-    with right:
-        table = figures.totals_of_both(report)
-        st.markdown(f"### {table.title}")
-        columns = zip(table.columns, zip(*table.rows, strict=True), strict=True)
-        st.dataframe({name: list(cells) for name, cells in columns}, hide_index=True, key="compare-totals")
-        caption(table.caption)
+    show_beside(figures.kl_of_both(report), figures.totals_of_both(report), "compare-totals")
 
 
 def _panes(side: str, one: Report, span: tuple[float, float]) -> None:

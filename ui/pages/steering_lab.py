@@ -8,6 +8,7 @@ from analysis.report import Report
 from analysis.spec import Spec
 from ui import resources, state
 from ui.components.pin import is_fragment_run
+from ui.drawn import show_beside
 from ui.figures import steering_lab as figures
 from ui.frozen import bounded, warm_up_soon
 from ui.lab_cost import draw_cost
@@ -17,7 +18,6 @@ from ui.lab_prompt import draw_prompt
 from ui.lab_reach import reaches_page
 from ui.lab_recipe import draw_recipe
 from ui.lab_tour import take_lab_tour
-from ui.words import caption
 
 if TYPE_CHECKING:
     from ui.shell import Context
@@ -29,7 +29,6 @@ EMPTY = (
 )
 WIDTHS = (5, 9, 5)
 """Of the recipe, the panes, and what they cost."""
-CONFIG = {"displayModeBar": False}
 
 
 def ask(asked: Spec) -> bool:
@@ -55,18 +54,7 @@ def wait(context: "Context") -> None:
 def render(report: Report, context: "Context") -> None:
     """The page with its last answer."""
     _lab(report, context, state.session().asked)
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        picture = figures.kl_by_token(report)
-        st.markdown(f"### {picture.title}")
-        st.plotly_chart(picture.figure, key=picture.name, config=CONFIG)
-        caption(picture.caption)
-    with right:
-        table = figures.totals(report)
-        st.markdown(f"### {table.title}")
-        columns = zip(table.columns, zip(*table.rows, strict=True), strict=True)
-        st.dataframe({name: list(cells) for name, cells in columns}, hide_index=True, key="steering-totals")
-        caption(table.caption)
+    show_beside(figures.kl_by_token(report), figures.totals(report), "steering-totals")
 
 
 @st.fragment
